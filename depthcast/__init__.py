@@ -1,0 +1,1 @@
+"""depthcast: a camera goes in, temporally consistent depth comes out, per frame, live."""

@@ -1,0 +1,1 @@
+"""Run a compiled depth network: arrays in, arrays out. Knows nothing of video or of clocks."""

@@ -1,0 +1,95 @@
+"""The door to a compiled network. One session serves many streams; what a stream owns is its `Cache`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """How one stream's next frame reads and writes its cache; pure integers.
+
+    positions: int64 [S+1], place in the window of each slot's frame, the new frame last.
+    mask: float32 [S+1], 1 where the slot takes part, 0 where it does not; 1 for the new frame.
+    write: slots that receive the new frame's features after the step (usually one).
+    """
+
+    positions: NDArray[np.int64]
+    mask: NDArray[np.float32]
+    write: tuple[int, ...]
+
+
+class Cache(Protocol):
+    """Memory of B streams that step together: input, cached features. Belongs to the session that made it."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """float32 [B, 3, H, W], normalised; write the next frames here before `Session.step`."""
+        ...
+
+    def clear(self) -> None:
+        """Zero all cached features (needed after a failed step only; a new stream simply plans from frame 0)."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded network that steps streams frame by frame."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description, its input size fixed."""
+        ...
+
+    def new_cache(self, batch: int = 1) -> Cache:
+        """Preallocate the memory of `batch` streams."""
+        ...
+
+    def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
+        """Run the frames in `cache.image` and write their features into the planned slots.
+
+        plans: one for each of the B rows; None for a row without a frame this time (its map is meaningless).
+        Returns depth float32 [B, H, W] in the spec's unit, valid until the next call with this cache.
+        Raises StepError when the engine fails; ValueError when the number of plans is not B.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class WindowSession(Protocol):
+    """A loaded network that sees a whole window of frames at once (offline mode)."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description; `spec.frames` is T."""
+        ...
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
