@@ -1,0 +1,63 @@
+"""What travels through the pipeline: a picture in, a depth map out, with the clocks of its capture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One captured picture.
+
+    picture: as decoded, upright (rotation metadata already applied), in the decoder's pixel format.
+    index: 0, 1, 2 … in order of presentation, counted by the source; dropped frames leave a gap.
+    pts: presentation time in units of `time_base` seconds, strictly rising within a stream.
+    captured_ns: monotonic clock at which the frame reached us.
+    """
+
+    picture: av.VideoFrame
+    index: int
+    pts: int
+    time_base: Fraction
+    captured_ns: int
+
+    @property
+    def height(self) -> int:
+        """Pixels, upright."""
+        return self.picture.height
+
+    @property
+    def width(self) -> int:
+        """Pixels, upright."""
+        return self.picture.width
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayRange:
+    """Depth values shown as the two ends of the colour map, smoothed over time."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class DepthFrame:
+    """Depth of one frame.
+
+    depth: float32 [H, W] at the frame's size, in `unit`, not normalised.
+    range: what a picture of it should span.
+    reset: the temporal window was restarted with this frame (first frame, new size, scene cut, gap).
+    """
+
+    frame: Frame
+    depth: NDArray[np.float32]
+    unit: Unit
+    range: DisplayRange
+    reset: bool

@@ -1,0 +1,85 @@
+"""The sliding window of a stream as plain integers: which slot holds which frame, and where it stands.
+
+Frames never move. The frame of the sliding part goes to slot t mod reach (behind the anchor, where there is one),
+so it overwrites the frame that has just become too old, and each step only says at which position every slot stands.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.session import StepPlan
+from engines.spec import WindowRule
+
+
+def frames_of(rule: WindowRule, t: int) -> list[int | None]:
+    """Frame at each position of frame t's window, oldest first; None where the rule masks a missing frame."""
+    if t == 0 and rule.first_alone:
+        return [0]
+    return [_frame_at(rule, t, offset) for offset in rule.offsets]
+
+
+def _frame_at(rule: WindowRule, t: int, offset: int | None) -> int | None:
+    if offset is None:
+        return 0
+    if t - offset >= 0:
+        return t - offset
+    return 0 if rule.young == "repeat" else None
+
+
+class FeatureWindow:
+    """Bookkeeping of one stream's cache. `plan` hands out the steps of frames 0, 1, 2 … in order."""
+
+    __slots__ = ("_held", "_rule", "_t")
+
+    def __init__(self, rule: WindowRule) -> None:
+        self._rule = rule
+        self._held: list[int | None] = [None] * rule.slots
+        self._t = 0
+
+    @property
+    def t(self) -> int:
+        """Number of the next frame since the last reset."""
+        return self._t
+
+    def reset(self) -> None:
+        """Start a new stream: the next plan is that of frame 0."""
+        self._held = [None] * self._rule.slots
+        self._t = 0
+
+    def plan(self) -> StepPlan:
+        """The next frame's step. The features it writes are assumed written when the following plan is made."""
+        rule, t = self._rule, self._t
+        positions = np.zeros(rule.slots + 1, np.int64)
+        mask = np.zeros(rule.slots + 1, np.float32)
+        window = frames_of(rule, t)
+        free = self._slots_by_frame()
+        for position, frame in enumerate(window[:-1]):
+            if frame is not None:
+                slot = free[frame].pop()
+                positions[slot], mask[slot] = position, 1.0
+        positions[-1], mask[-1] = len(window) - 1, 1.0
+        write = self._slots_to_write(t)
+        for slot in write:
+            self._held[slot] = t
+        self._t = t + 1
+        return StepPlan(positions, mask, write)
+
+    def _slots_by_frame(self) -> dict[int, list[int]]:
+        slots: dict[int, list[int]] = {}
+        for slot, frame in enumerate(self._held):
+            if frame is not None:
+                slots.setdefault(frame, []).append(slot)
+        return slots
+
+    def _slots_to_write(self, t: int) -> tuple[int, ...]:
+        """One slot; where the first frame stands for missing ones it fills all, to be overwritten one by one."""
+        rule = self._rule
+        if t == 0 and (rule.young == "repeat" or rule.reach == 0):
+            return tuple(range(rule.slots))
+        anchors = int(rule.anchored)
+        if t == 0:
+            return tuple({0, anchors} if rule.anchored else {0})
+        if rule.reach == 0:
+            return ()
+        return (anchors + (t - anchors) % rule.reach,)
