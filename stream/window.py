@@ -75,11 +75,8 @@ class FeatureWindow:
     def _slots_to_write(self, t: int) -> tuple[int, ...]:
         """One slot; where the first frame stands for missing ones it fills all, to be overwritten one by one."""
         rule = self._rule
-        if t == 0 and (rule.young == "repeat" or rule.reach == 0):
+        if t == 0 and rule.young == "repeat":
             return tuple(range(rule.slots))
         anchors = int(rule.anchored)
-        if t == 0:
-            return tuple({0, anchors} if rule.anchored else {0})
-        if rule.reach == 0:
-            return ()
-        return (anchors + (t - anchors) % rule.reach,)
+        sliding = (anchors + (t - anchors) % rule.reach,) if rule.reach else ()
+        return (0, *sliding) if t == 0 and rule.anchored else sliding
