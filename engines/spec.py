@@ -39,8 +39,8 @@ class WindowRule:
     offsets: oldest first, one entry for each position of the window; `k` means frame t-k, `None` the first frame of
         the stream. The last entry is 0, the new frame itself.
     young: what stands for a frame before the start of the stream: the first frame again, or nothing (masked).
-    first_alone: frame 0 attends to itself only, at position 0 (the rule of Video Depth Anything's streaming code);
-        otherwise at the last position.
+    first_alone: frame 0, which has only itself to attend to, stands at position 0 (the rule of Video Depth Anything's
+        streaming code) instead of at the last position.
     """
 
     offsets: tuple[int | None, ...]

@@ -14,8 +14,8 @@ from engines.spec import WindowRule
 
 def frames_of(rule: WindowRule, t: int) -> list[int | None]:
     """Frame at each position of frame t's window, oldest first; None where the rule masks a missing frame."""
-    if t == 0 and rule.first_alone:
-        return [0]
+    if t == 0:
+        return [0] if rule.first_alone else [None] * (len(rule.offsets) - 1) + [0]
     return [_frame_at(rule, t, offset) for offset in rule.offsets]
 
 
