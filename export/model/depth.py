@@ -15,6 +15,17 @@ MODULE_STRIDES = (PATCH, 2 * PATCH, PATCH, PATCH // 2)
 """Pixels of the input for each cell of temporal module 0 … 3."""
 
 
+def caches_of(config: VdaConfig) -> tuple[CacheSpec, ...]:
+    """The eight cached tensors, in the order in which `VideoDepthAnything.forward_step` takes them."""
+    _, _, third, fourth = config.out_channels
+    channels = (third, fourth, config.features, config.features)
+    return tuple(
+        CacheSpec(f"cache_{module}_{block}", f"feature_{module}_{block}", stride, channels[module])
+        for module, stride in enumerate(MODULE_STRIDES)
+        for block in range(2)
+    )
+
+
 class VideoDepthAnything(nn.Module):
     """The network, with the parameter names of the official checkpoints."""
 
@@ -23,14 +34,6 @@ class VideoDepthAnything(nn.Module):
         self.config = config
         self.pretrained = VisionTransformer(config.embed_dim, config.depth, config.heads, config.taps)
         self.head = TemporalDptHead(config.embed_dim, config.out_channels, config.features)
-
-    def caches(self) -> tuple[CacheSpec, ...]:
-        """The eight cached tensors, in the order in which `forward_step` takes them."""
-        return tuple(
-            CacheSpec(f"cache_{module}_{block}", f"feature_{module}_{block}", stride, channels)
-            for module, (stride, channels) in enumerate(zip(MODULE_STRIDES, self._module_channels(), strict=True))
-            for block in range(2)
-        )
 
     def positional_embedding(self, height: int, width: int) -> Tensor:
         """[1, P+1, C] for pictures of height × width pixels: compute once, pass to every call."""
@@ -67,7 +70,3 @@ class VideoDepthAnything(nn.Module):
         tokens = self.pretrained(images, embedding)
         depth: Tensor = self.head(tokens, height // PATCH, width // PATCH, mix, height, width)
         return depth
-
-    def _module_channels(self) -> tuple[int, int, int, int]:
-        _, _, third, fourth = self.config.out_channels
-        return third, fourth, self.config.features, self.config.features
