@@ -70,12 +70,12 @@ class TemporalAttention(nn.Module):
         batch, cells, channels = h.shape
         slots, head = cache.shape[2], channels // self.heads
         table = self.pos_encoder.pe[0]
-        q = self.to_q(h + table[positions[:, -1]][:, None])
+        placed = F.embedding(positions, table).unsqueeze(1)  # [B, 1, S+1, C], shared by all cells
+        q = self.to_q(h + placed[:, :, slots])
         q = q.reshape(batch * cells, self.heads, head).transpose(0, 1) * head**-0.5
         by_head = self.to_k.weight.reshape(self.heads, head, channels)
         absorbed = torch.bmm(q, by_head).transpose(0, 1).reshape(batch, cells, self.heads, channels)
 
-        placed = table[positions].unsqueeze(1)  # [B, 1, S+1, C], shared by all cells
         scores = torch.cat((absorbed @ cache.transpose(2, 3), absorbed @ h.unsqueeze(3)), dim=3)
         scores = scores + absorbed @ placed.transpose(2, 3) + (mask[:, None, None] - 1.0) * -UNUSED
         p = scores.float().softmax(dim=3).to(h.dtype)

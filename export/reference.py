@@ -1,0 +1,153 @@
+"""The network in torch behind the engines' own door: the oracle of every parity test, and an engine of last resort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.errors import StepError
+from engines.session import Cache, StepPlan
+from engines.spec import ModelSpec, sha256_of
+from export.config import VdaConfig
+from export.describe import vda_spec
+from export.graph import StepFunction, VdaStep, VdaWindow
+from export.weights import load_network
+
+
+class TorchCache:
+    """The memory of B streams as torch tensors on the network's device."""
+
+    def __init__(self, spec: ModelSpec, batch: int, device: torch.device) -> None:
+        height, width = spec.size
+        slots = spec.window.slots
+        self.tensors = [
+            torch.zeros(batch, cache.cells(height, width), slots, cache.channels, device=device) for cache in spec.caches
+        ]
+        self._image = np.zeros((batch, 3, height, width), np.float32)
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """float32 [B, 3, H, W], to be filled before each step."""
+        return self._image
+
+    def clear(self) -> None:
+        """Zero all cached features."""
+        for tensor in self.tensors:
+            tensor.zero_()
+
+
+class TorchSession:
+    """Steps streams by running the torch function itself. See `engines.session.Session`."""
+
+    def __init__(self, function: StepFunction, spec: ModelSpec, device: str = "cpu") -> None:
+        self._function = function
+        self._spec = spec
+        self._device = torch.device(device)
+
+    @classmethod
+    def open(
+        cls, config: VdaConfig, checkpoint: Path, size: tuple[int, int], *, metric: bool = False, device: str = "cpu"
+    ) -> Self:
+        """Load an official checkpoint for pictures of size (height, width). Raises CheckpointError."""
+        network = load_network(config, checkpoint)
+        spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint))
+        return cls(VdaStep(network, *size).to(device), spec, device)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description."""
+        return self._spec
+
+    def new_cache(self, batch: int = 1) -> TorchCache:
+        """Preallocate the memory of `batch` streams."""
+        return TorchCache(self._spec, batch, self._device)
+
+    @torch.inference_mode()
+    def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
+        """Run one frame of each stream; see `engines.session.Session.step`."""
+        assert isinstance(cache, TorchCache)
+        batch = cache.image.shape[0]
+        if len(plans) != batch:
+            raise ValueError(f"this cache holds {batch} streams, got {len(plans)} plans")
+        image = torch.from_numpy(cache.image).to(self._device)
+        positions, mask = (tensor.to(self._device) for tensor in plan_tensors(plans, self._spec.window.slots))
+        try:
+            depth, *features = self._function(image, positions, mask, *cache.tensors)
+        except RuntimeError as error:
+            raise StepError(f"torch failed in a step of {self._spec.name}: {error}") from error
+        for tensor, feature in zip(cache.tensors, features, strict=True):
+            for row, plan in enumerate(plans):
+                if plan is not None:
+                    tensor[row, :, list(plan.write)] = feature[row, :, None]
+        depth_map: NDArray[np.float32] = depth.float().cpu().numpy()
+        return depth_map
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TorchWindowSession:
+    """Runs whole windows in torch. See `engines.session.WindowSession`."""
+
+    def __init__(self, function: VdaWindow, spec: ModelSpec, device: str = "cpu") -> None:
+        self._function = function
+        self._spec = spec
+        self._device = torch.device(device)
+
+    @classmethod
+    def open(
+        cls, config: VdaConfig, checkpoint: Path, size: tuple[int, int], *, metric: bool = False, device: str = "cpu"
+    ) -> Self:
+        """Load an official checkpoint for pictures of size (height, width). Raises CheckpointError."""
+        network = load_network(config, checkpoint)
+        spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), kind="window")
+        return cls(VdaWindow(network, *size).to(device), spec, device)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description."""
+        return self._spec
+
+    @torch.inference_mode()
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
+        depth: NDArray[np.float32] = self._function(torch.from_numpy(images).to(self._device)).cpu().numpy()
+        return depth
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def plan_tensors(plans: Sequence[StepPlan | None], slots: int) -> tuple[Tensor, Tensor]:
+    """(positions int64 [B, S+1], mask float32 [B, S+1]); a row without a plan sees only its own frame."""
+    positions = torch.zeros(len(plans), slots + 1, dtype=torch.int64)
+    mask = torch.zeros(len(plans), slots + 1)
+    mask[:, -1] = 1.0
+    for row, plan in enumerate(plans):
+        if plan is not None:
+            positions[row] = torch.from_numpy(plan.positions)
+            mask[row] = torch.from_numpy(plan.mask)
+    return positions, mask
