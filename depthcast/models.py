@@ -57,8 +57,8 @@ class Model:
 
     @property
     def label(self) -> str:
-        """A name that also tells the metric variant, fit for a file name."""
-        return f"{self.name}-metric" if self.metric else self.name
+        """A name that also tells the metric variant, as specs of exported networks have it."""
+        return f"{self.name}-Metric" if self.metric else self.name
 
 
 def _official(
@@ -110,15 +110,21 @@ MODELS: tuple[Model, ...] = (
 
 
 def find(name: str, metric: bool = False) -> Model:
-    """The model of that name; UsageError for an unknown one or for a variant that does not exist."""
-    names = list(dict.fromkeys(model.name for model in MODELS))
-    by_lower = {known.lower(): known for known in names}
-    known = by_lower.get(name.lower())
-    if known is None:
-        near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-        hint = f"did you mean {by_lower[near[0]]}?" if near else f"known are {', '.join(names)}"
+    """The model of that name, in any case; `VDA-Small-Metric` says the same as `VDA-Small` with `metric`.
+
+    UsageError for an unknown name or a variant that does not exist.
+    """
+    by_label = {model.label.lower(): model for model in MODELS}
+    model = by_label.get(name.lower())
+    if model is None:
+        near = difflib.get_close_matches(name.lower(), by_label, n=1)
+        names = dict.fromkeys(model.name for model in MODELS)
+        hint = f"did you mean {by_label[near[0]].label}?" if near else f"known are {', '.join(names)}"
         raise UsageError(f"unknown model {name!r}: {hint}")
-    for model in MODELS:
-        if model.name == known and model.metric == metric:
-            return model
-    raise UsageError(f"{known} gives relative depth only; --metric needs VDA-Small, VDA-Base or VDA-Large")
+    if not metric or model.metric:
+        return model
+    if variant := by_label.get(f"{model.name}-Metric".lower()):
+        return variant
+    raise UsageError(
+        f"{model.name} gives relative depth only: --metric needs VDA-Small, VDA-Base or VDA-Large"
+    )

@@ -13,11 +13,8 @@ from depthcast.settings import Settings
 
 def notice(model: Model) -> str:
     """What a person must know before using these weights."""
-    return (
-        f"The weights of {model.label} are licensed {model.licence}: not for commercial use."
-        if not model.commercial
-        else f"The weights of {model.label} are licensed {model.licence}."
-    )
+    use = "" if model.commercial else ": they may not be used commercially"
+    return f"The weights of {model.label} are licensed {model.licence}{use}."
 
 
 def pull(

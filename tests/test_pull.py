@@ -224,7 +224,7 @@ def test_pull_asks_before_non_commercial_weights(hub: Hub, tmp_path: Path) -> No
     with pytest.raises(LicenceError, match="--accept-licence"):
         pull(_model(False), Settings(tmp_path, hub.url), decline)
     assert asked == [notice(_model(False))]
-    assert "not for commercial use" in asked[0]
+    assert "not be used commercially" in asked[0]
     assert hub.asked == []
     assert pull(_model(False), Settings(tmp_path, hub.url), accept=lambda _: True).exists()
 
