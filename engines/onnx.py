@@ -41,9 +41,9 @@ class OnnxCache:
         self.caches = [np.zeros((batch, cells, slots, channels), np.float32) for cells, channels in shapes]
         self.features = [np.zeros((batch, cells, channels), np.float32) for cells, channels in shapes]
         self.binding = session.io_binding()
-        inputs = {"image": self._image, "positions": self.positions, "mask": self.mask}
+        inputs: dict[str, NDArray[Any]] = {"image": self._image, "positions": self.positions, "mask": self.mask}
         inputs |= {cache.name: array for cache, array in zip(spec.caches, self.caches, strict=True)}
-        outputs = {"depth": self.depth}
+        outputs: dict[str, NDArray[Any]] = {"depth": self.depth}
         outputs |= {cache.feature: array for cache, array in zip(spec.caches, self.features, strict=True)}
         for name, array in inputs.items():
             self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)

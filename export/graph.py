@@ -46,7 +46,9 @@ class VdaWindow(nn.Module):
         return self.network.forward_window(images, self.embedding)
 
 
-def example_step(caches: Sequence[tuple[int, int]], slots: int, batch: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
+def example_step(
+    caches: Sequence[tuple[int, int]], slots: int, batch: int, size: tuple[int, int]
+) -> tuple[Tensor, ...]:
     """Inputs of a step graph with the right shapes: zeros but for the mask; caches gives (P, C) of each."""
     image = torch.zeros(batch, 3, *size)
     positions = torch.zeros(batch, slots + 1, dtype=torch.int64)

@@ -28,7 +28,8 @@ class TorchCache:
         height, width = spec.size
         slots = spec.window.slots
         self.tensors = [
-            torch.zeros(batch, cache.cells(height, width), slots, cache.channels, device=device) for cache in spec.caches
+            torch.zeros(batch, cache.cells(height, width), slots, cache.channels, device=device)
+            for cache in spec.caches
         ]
         self._image = np.zeros((batch, 3, height, width), np.float32)
 

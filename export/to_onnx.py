@@ -18,7 +18,7 @@ from export.graph import VdaStep, VdaWindow, example_step
 from export.weights import load_network
 
 OPSET = 20
-"""LayerNormalization, Gelu and GroupNormalization exist; every TensorRT since 10 and ONNX Runtime since 1.17 take it."""
+"""The first with Gelu; TensorRT since 10 and ONNX Runtime since 1.17 take it."""
 
 
 def export_step(

@@ -53,8 +53,11 @@ class Scratch(nn.Module):
 
     def __init__(self, out_channels: Sequence[int], features: int) -> None:
         super().__init__()
-        for index, channels in enumerate(out_channels, start=1):
-            setattr(self, f"layer{index}_rn", nn.Conv2d(channels, features, 3, padding=1, bias=False))
+        first, second, third, fourth = out_channels
+        self.layer1_rn = nn.Conv2d(first, features, 3, padding=1, bias=False)
+        self.layer2_rn = nn.Conv2d(second, features, 3, padding=1, bias=False)
+        self.layer3_rn = nn.Conv2d(third, features, 3, padding=1, bias=False)
+        self.layer4_rn = nn.Conv2d(fourth, features, 3, padding=1, bias=False)
         self.refinenet1 = FusionBlock(features)
         self.refinenet2 = FusionBlock(features)
         self.refinenet3 = FusionBlock(features)
@@ -98,12 +101,8 @@ class TemporalDptHead(nn.Module):
             for token, project, enlarge in zip(tokens, self.projects, self.resize_layers, strict=True)
         ]
         layers[2], layers[3] = mix(0, layers[2]), mix(1, layers[3])
-        skip1, skip2, skip3, skip4 = (
-            narrow(layer)
-            for narrow, layer in zip(
-                (scratch.layer1_rn, scratch.layer2_rn, scratch.layer3_rn, scratch.layer4_rn), layers, strict=True
-            )
-        )
+        skip1, skip2 = scratch.layer1_rn(layers[0]), scratch.layer2_rn(layers[1])
+        skip3, skip4 = scratch.layer3_rn(layers[2]), scratch.layer4_rn(layers[3])
         path = mix(2, scratch.refinenet4(skip4, None, size_of(skip3)))
         path = mix(3, scratch.refinenet3(path, skip3, size_of(skip2)))
         path = scratch.refinenet2(path, skip2, size_of(skip1))

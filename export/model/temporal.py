@@ -88,7 +88,8 @@ class TemporalAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[P, T, C] to [P, N, T, C/N]."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        cells, time, channels = x.shape
+        return x.reshape(cells, time, self.heads, channels // self.heads).transpose(1, 2)
 
 
 class GatedProjection(nn.Module):
@@ -136,9 +137,7 @@ class TemporalBlock(nn.Module):
         out: Tensor = x + self.ff(self.ff_norm(x))
         return out
 
-    def step(
-        self, x: Tensor, caches: Sequence[Tensor], positions: Tensor, mask: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
+    def step(self, x: Tensor, caches: Sequence[Tensor], positions: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x: [B, P, C]. Returns it transformed, and the new frame's feature for each of the two caches."""
         features = []
         for attention, norm, cache in zip(self.attention_blocks, self.norms, caches, strict=True):
@@ -181,12 +180,10 @@ class TemporalModule(nn.Module):
         cells = inner.proj_in(inner.norm(x.flatten(0, 1)).flatten(2).transpose(1, 2))  # [B·T, P, C]
         cells = cells.unflatten(0, (batch, time)).transpose(1, 2).flatten(0, 1)  # [B·P, T, C]
         cells = inner.proj_out(inner.block.forward_window(cells))
-        back = cells.unflatten(0, (batch, height * width)).permute(0, 2, 3, 1)
-        return x + back.reshape(batch, time, channels, height, width)
+        back = cells.reshape(batch, height * width, time, channels).permute(0, 2, 3, 1)
+        return x + back.reshape(x.shape)
 
-    def step(
-        self, x: Tensor, caches: Sequence[Tensor], positions: Tensor, mask: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
+    def step(self, x: Tensor, caches: Sequence[Tensor], positions: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
         """One new frame x [B, C, h, w] against two caches [B, P, S, C].
 
         positions: int64 [B, S+1] and mask: float32 [B, S+1] (1 = in use), the new frame's in the last column.

@@ -1,0 +1,145 @@
+"""Exported graphs on ONNX Runtime against the torch oracle and the goldens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from engines.errors import EngineError, SpecError
+from engines.onnx import OnnxSession, OnnxWindowSession
+from engines.spec import ModelSpec, sha256_of
+from export.config import CONFIGS
+from export.to_onnx import export_step, export_window
+from stream.window import FeatureWindow
+from tests.standin import checkpoint, golden, normalised
+from tests.test_network import assert_close, stream, torch_session
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the exported step of VDA-Small's stand-in at 70 × 98, batch 1 and 2."""
+    folder = tmp_path_factory.mktemp("models")
+    weights = checkpoint("VDA-Small", folder)
+    for batch in (1, 2):
+        export_step(CONFIGS["VDA-Small"], weights, folder / f"step{batch}.onnx", (70, 98), batch=batch)
+    return folder
+
+
+def test_stream_equals_golden_and_oracle_over_60_frames(models: Path) -> None:
+    wanted = golden("stream_vits_70x98")
+    images = normalised(wanted["frames"])
+    with OnnxSession(models / "step1.onnx", threads=2) as session:
+        got = stream(session, images)
+    assert len(got) == 60
+    assert_close(got, wanted["depth"])
+    np.testing.assert_allclose(got, stream(torch_session("VDA-Small", (70, 98)), images), atol=1e-3)
+
+
+def test_two_streams_interleaved_on_one_session_equal_each_alone_bit_for_bit(models: Path) -> None:
+    frames = golden("stream_vits_70x98")["frames"][:10]
+    first, second = normalised(frames), normalised(frames[::-1])
+    with OnnxSession(models / "step1.onnx", threads=2) as session:
+        alone = stream(session, first), stream(session, second)
+        caches = session.new_cache(), session.new_cache()
+        windows = FeatureWindow(session.spec.window), FeatureWindow(session.spec.window)
+        for t in range(10):
+            for images, cache, window, wanted in zip((first, second), caches, windows, alone, strict=True):
+                cache.image[0] = images[t]
+                assert np.array_equal(session.step(cache, [window.plan()])[0], wanted[t])
+
+
+def test_a_batch_of_two_streams_equals_each_alone(models: Path) -> None:
+    images = normalised(golden("stream_vits_70x98")["frames"][:6])
+    with OnnxSession(models / "step1.onnx") as single, OnnxSession(models / "step2.onnx") as double:
+        alone = stream(single, images)
+        cache = double.new_cache(2)
+        windows = FeatureWindow(double.spec.window), FeatureWindow(double.spec.window)
+        for t in range(6):
+            cache.image[0], cache.image[1] = images[t], images[max(0, t - 1)]
+            maps = double.step(cache, [windows[0].plan(), windows[1].plan() if t else None])
+            np.testing.assert_allclose(maps[0], alone[t], atol=1e-3)
+            if t:
+                np.testing.assert_allclose(maps[1], alone[t - 1], atol=1e-3)
+
+
+def test_one_slot_a_frame_is_written_and_nothing_moves(models: Path) -> None:
+    images = normalised(golden("stream_vits_70x98")["frames"][:3])
+    with OnnxSession(models / "step1.onnx") as session:
+        cache, window = session.new_cache(), FeatureWindow(session.spec.window)
+        addresses = [array.ctypes.data for array in cache.caches]
+        for t, image in enumerate(images):
+            before = [array.copy() for array in cache.caches]
+            cache.image[0] = image
+            session.step(cache, [window.plan()])
+            if t:
+                for old, array in zip(before, cache.caches, strict=True):
+                    changed = {int(slot) for slot in np.nonzero((old != array).any(axis=(0, 1, 3)))[0]}
+                    assert changed == {t}
+        assert [array.ctypes.data for array in cache.caches] == addresses
+
+
+def test_window_graph_equals_the_golden(tmp_path: Path) -> None:
+    wanted = golden("window_vits_84x112")
+    path = tmp_path / "window.onnx"
+    export_window(CONFIGS["VDA-Small"], checkpoint("VDA-Small", tmp_path), path, (84, 112))
+    with OnnxWindowSession(path, threads=2) as session:
+        assert_close(session.run(normalised(wanted["frames"])), wanted["depth"])
+    with pytest.raises(SpecError, match="needs a step graph"):
+        OnnxSession(path)
+
+
+def test_the_graph_needs_no_shape_arithmetic(models: Path) -> None:
+    graph = onnx.load(models / "step1.onnx").graph
+    arithmetic = {"Shape", "Size", "Range", "NonZero", "If", "Loop", "ConstantOfShape"}
+    assert arithmetic.isdisjoint(node.op_type for node in graph.node)
+    assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
+
+
+def test_another_size_than_exported_says_what_to_run(models: Path) -> None:
+    with pytest.raises(SpecError, match=r"exported for 70x98, the stream needs 84x112: run `depthcast export"):
+        OnnxSession(models / "step1.onnx", size=(84, 112))
+
+
+def test_a_model_without_its_spec_is_refused(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes((models / "step1.onnx").read_bytes())
+    with pytest.raises(SpecError, match=r"m\.json is missing"):
+        OnnxSession(tmp_path / "m.onnx")
+
+
+def test_a_changed_model_is_refused(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes((models / "step1.onnx").read_bytes()[:-1])
+    (tmp_path / "m.json").write_bytes((models / "step1.json").read_bytes())
+    with pytest.raises(SpecError, match="not the file its spec was written for"):
+        OnnxSession(tmp_path / "m.onnx")
+
+
+def test_a_file_that_is_no_graph_is_one_clear_error(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no graph")
+    fields = json.loads((models / "step1.json").read_text())
+    fields["onnx_sha256"] = sha256_of(tmp_path / "m.onnx")
+    (tmp_path / "m.json").write_text(json.dumps(fields))
+    with pytest.raises(EngineError, match=r"cannot load m\.onnx"):
+        OnnxSession(tmp_path / "m.onnx")
+
+
+def test_spec_survives_a_round_trip(models: Path, tmp_path: Path) -> None:
+    spec = ModelSpec.load(models / "step1.json")
+    spec.save(tmp_path / "again.json")
+    assert ModelSpec.load(tmp_path / "again.json") == spec
+    assert spec.window.slots == 42
+    assert [cache.cells(70, 98) for cache in spec.caches] == [35, 35, 12, 12, 35, 35, 140, 140]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"kind": "film"}, "'film' is none of"), ({"format": 9}, "format 9"), ({"unit": "feet"}, "feet"), ({"x": 1}, "x")],
+)
+def test_a_malformed_spec_says_where(models: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    fields = json.loads((models / "step1.json").read_text()) | change
+    (tmp_path / "s.json").write_text(json.dumps(fields))
+    with pytest.raises(SpecError, match=message):
+        ModelSpec.load(tmp_path / "s.json")
