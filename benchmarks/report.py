@@ -43,9 +43,7 @@ def with_table(readme: str, drawn: str) -> str:
 
 def main() -> None:
     """Rewrite the README."""
-    results = [
-        json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    ]
+    results = [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
     readme = ROOT / "README.md"
     readme.write_text(with_table(readme.read_text(), table(results)))
 

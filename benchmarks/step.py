@@ -58,9 +58,7 @@ def main(
 ) -> None:
     """Measure, print a line, and write JSON."""
     height, width = (int(side) for side in frame.split("x"))
-    wanted = Wanted(
-        find(model, metric), engine=engine, checkpoint=checkpoint, input_size=input_size, threads=threads
-    )
+    wanted = Wanted(find(model, metric), engine=engine, checkpoint=checkpoint, input_size=input_size, threads=threads)
     route = plan(wanted, height, width, Settings.from_environment())
     with open_step(route, wanted, typer.echo) as session:
         ms = measure(session, warm_up, frames)

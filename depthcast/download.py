@@ -148,9 +148,7 @@ def _open(url: str, offset: int, hub: _AnnouncedByHub) -> http.client.HTTPRespon
     return response
 
 
-def _append(
-    response: http.client.HTTPResponse, part: Path, start: int, total: int | None, progress: Progress
-) -> None:
+def _append(response: http.client.HTTPResponse, part: Path, start: int, total: int | None, progress: Progress) -> None:
     done = start
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
@@ -183,9 +181,7 @@ def _verify(part: Path, expected: Expected, url: str) -> None:
     found = _size_of(part)
     if expected.size is not None and found != expected.size:
         part.unlink()
-        raise PullError(
-            f"{url} has {found} bytes instead of {expected.size}: not the file expected; discarded"
-        )
+        raise PullError(f"{url} has {found} bytes instead of {expected.size}: not the file expected; discarded")
     if expected.sha256 is None:
         return
     with part.open("rb") as file:
@@ -193,8 +189,7 @@ def _verify(part: Path, expected: Expected, url: str) -> None:
     if digest != expected.sha256:
         part.unlink()
         raise PullError(
-            f"{url} is not the file expected "
-            f"(sha256 {digest[:12]}… instead of {expected.sha256[:12]}…); discarded"
+            f"{url} is not the file expected (sha256 {digest[:12]}… instead of {expected.sha256[:12]}…); discarded"
         )
 
 
@@ -204,9 +199,7 @@ def _explained(url: str, error: urllib.error.HTTPError) -> Exception:
     if error.code == 404:
         return PullError(f"there is no file at {url} (404); check DEPTHCAST_HUB")
     if error.code in (401, 403):
-        return PullError(
-            f"{url} is not open to everyone ({error.code}); download it by hand and use --checkpoint"
-        )
+        return PullError(f"{url} is not open to everyone ({error.code}); download it by hand and use --checkpoint")
     return PullError(f"{url} was refused: {error.code} {error.reason}")
 
 

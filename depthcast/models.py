@@ -61,9 +61,7 @@ class Model:
         return f"{self.name}-Metric" if self.metric else self.name
 
 
-def _official(
-    size: str, letter: str, parameters: int, relative: Weights, metric: Weights
-) -> tuple[Model, Model]:
+def _official(size: str, letter: str, parameters: int, relative: Weights, metric: Weights) -> tuple[Model, Model]:
     commercial = letter == "s"
     licence = "Apache-2.0" if commercial else "CC-BY-NC-4.0"
     return (
@@ -125,6 +123,4 @@ def find(name: str, metric: bool = False) -> Model:
         return model
     if variant := by_label.get(f"{model.name}-Metric".lower()):
         return variant
-    raise UsageError(
-        f"{model.name} gives relative depth only: --metric needs VDA-Small, VDA-Base or VDA-Large"
-    )
+    raise UsageError(f"{model.name} gives relative depth only: --metric needs VDA-Small, VDA-Base or VDA-Large")

@@ -90,9 +90,7 @@ def _torch_step(model: Model, checkpoint: Path, size: tuple[int, int]) -> Sessio
     from export.reference import TorchSession
 
     try:
-        return TorchSession.open(
-            CONFIGS[model.name], checkpoint, size, metric=model.metric, device=_torch_device()
-        )
+        return TorchSession.open(CONFIGS[model.name], checkpoint, size, metric=model.metric, device=_torch_device())
     except ExportError as error:
         raise ModelError(str(error)) from error
 

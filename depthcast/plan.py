@@ -96,9 +96,7 @@ def _torch_sees_gpu() -> bool:
 THIS_MACHINE = Machine(lambda package: importlib.util.find_spec(package) is not None, _torch_sees_gpu)
 
 
-def plan(
-    wanted: Wanted, height: int, width: int, settings: Settings, machine: Machine = THIS_MACHINE
-) -> Route:
+def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: Machine = THIS_MACHINE) -> Route:
     """The best way to run what is wanted on frames of height × width pixels.
 
     Raises UsageError where options contradict each other and ModelError where something is missing.
@@ -113,9 +111,7 @@ def plan(
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
         return Route(Engine.ONNX, _size(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
-    return _plan_official(
-        wanted, _size(official_spec(wanted.model), wanted, height, width), settings, machine
-    )
+    return _plan_official(wanted, _size(official_spec(wanted.model), wanted, height, width), settings, machine)
 
 
 def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, machine: Machine) -> Route:
@@ -127,9 +123,7 @@ def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, ma
     if not with_torch and network.exists() and network.with_suffix(".json").exists():
         return Route(Engine.ONNX, size, "exported for this size before", network)
     if steps := steps_to_readiness(wanted, checkpoint, machine):
-        raise ModelError(
-            f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}"
-        )
+        raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}")
     if with_torch:
         return Route(Engine.TORCH, size, "as asked", None, checkpoint)
     return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint)
@@ -182,15 +176,11 @@ def _refuse_contradictions(wanted: Wanted) -> None:
     if wanted.precision is Precision.FP16:
         raise UsageError("fp16 needs a GPU engine; on a CPU use --precision fp32")
     if onnx_file and wanted.engine is Engine.TORCH:
-        raise UsageError(
-            f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints"
-        )
+        raise UsageError(f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints")
     if wanted.model.name != NANO or onnx_file:
         return
     if wanted.checkpoint is not None:
-        raise UsageError(
-            "--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large"
-        )
+        raise UsageError("--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large")
     if wanted.engine is Engine.TORCH:
         raise UsageError("nano runs on onnxruntime only: use --engine onnx or auto")
     if wanted.mode is Mode.OFFLINE:

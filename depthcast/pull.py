@@ -34,9 +34,7 @@ def pull(
     if weights is None:
         raise UsageError(f"{model.name} comes with depthcast: there is nothing to download")
     if not model.commercial and not accept(notice(model)):
-        raise LicenceError(
-            f"{notice(model)} To accept that, run `depthcast pull {model.options} --accept-licence`"
-        )
+        raise LicenceError(f"{notice(model)} To accept that, run `depthcast pull {model.options} --accept-licence`")
     target = weights.path(settings)
     if target.exists() and weights.size in (None, target.stat().st_size):
         return target

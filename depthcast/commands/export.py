@@ -18,16 +18,12 @@ from depthcast.settings import Settings
 
 def export(
     model: Annotated[str, typer.Argument(help="VDA-Small, VDA-Base or VDA-Large.")],
-    size: Annotated[
-        str, typer.Option(metavar="HxW", help="Input of the network, multiples of 14.")
-    ] = "518x518",
+    size: Annotated[str, typer.Option(metavar="HxW", help="Input of the network, multiples of 14.")] = "518x518",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .onnx file; without it, the model store.")
     ] = None,
     metric: Annotated[bool, typer.Option("--metric", help="The variant that gives metres.")] = False,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights other than those of `depthcast pull`.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights other than those of `depthcast pull`.")] = None,
     mode: Annotated[Mode, typer.Option(help="The network of streams, or of whole windows.")] = Mode.STREAM,
 ) -> None:
     """Write ONNX and its spec, for machines that have no torch."""

@@ -30,8 +30,6 @@ def pull(
 
     with download_progress(wanted.label) as bar:
         task = bar.task_ids[0]
-        path = pull_weights(
-            wanted, settings, accept, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        path = pull_weights(wanted, settings, accept, lambda done, total: bar.update(task, completed=done, total=total))
     tell(notice(wanted))
     print(path)
