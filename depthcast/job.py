@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from depthcast.errors import UsageError
 from depthcast.networks import Say, open_step, open_window
-from depthcast.plan import Mode, Route, Wanted, plan, size_text
+from depthcast.plan import Mode, Wanted, plan, size_text
 from depthcast.settings import Settings
+from engines.spec import ModelSpec
 from stream.colour import Colormap
 from stream.estimator import DepthEstimator
 from stream.offline import offline
@@ -41,7 +43,7 @@ class Job:
     side_by_side: bool = False
     raw: Path | None = None
     max_frames: int | None = None
-    output_fps: float | None = None
+    output_fps: Fraction | None = None
     scene_cut: bool = True
 
     @property
@@ -69,38 +71,64 @@ def check_paths(job: Job) -> None:
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
 
 
-def run_job(
-    job: Job,
-    settings: Settings,
-    *,
-    say: Say,
-    progress: Callable[[Stats, int | None], None] | None = None,
-    stop: threading.Event | None = None,
-) -> Stats:
-    """Do it; the outputs appear under their names when they are complete.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job whose source and network are open; `run` does it.
 
-    progress: told the figures so far and, where known, how many frames there will be.
-    stop: ends the run early; what is done by then is finished and kept.
+    frames: how many there will be, where that is known.
+    """
+
+    job: Job
+    source: FileSource
+    model: str
+    frames: int | None
+    estimate: Estimate
+    timings: StageTimes
+
+    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Stats:
+        """Do it; the outputs appear under their names when they are complete.
+
+        progress: told the figures so far, about ten times a second.
+        stop: ends the run early; what is done by then is finished and kept.
+        Raises StreamError or EngineError; no output is left then.
+        """
+        sinks = _sinks(self)
+        return run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+
+
+@contextmanager
+def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
+    """Check the job, open its source and its network; exports the network first where that is needed.
+
     Raises DepthcastError, StreamError or EngineError.
     """
     check_paths(job)
     with ExitStack() as opened:
         source = opened.enter_context(FileSource(job.source, job.max_frames, job.output_fps))
-        info = source.info
-        route = plan(job.wanted, info.height, info.width, settings)
-        timings = StageTimes()
-        estimate = opened.enter_context(_estimate(job, route, timings, say))
-        say(f"{job.wanted.model.label} at {size_text(route.size)} on {route.engine.value}: {route.why}")
-        report = None if progress is None else lambda stats: progress(stats, info.frames)
-        return run(source, estimate, _sinks(job, source), progress=report, stop=stop, timings=timings)
+        route = plan(job.wanted, source.info.height, source.info.width, settings)
+        spec: ModelSpec
+        estimate: Estimate
+        if job.wanted.mode is Mode.OFFLINE:
+            timings = StageTimes()
+            window_session = opened.enter_context(open_window(route, job.wanted, say))
+            spec = window_session.spec
+            estimate = OverFrames(lambda frames: offline(frames, window_session, timings))
+        else:
+            session = opened.enter_context(open_step(route, job.wanted, say))
+            estimator = DepthEstimator(session, job.scene_cut)
+            spec, timings, estimate = session.spec, estimator.timings, estimator.step
+        say(f"{spec.name} at {size_text(route.size)} on {route.engine.value}: {route.why}")
+        yield Prepared(job, source, spec.name, source.info.frames, estimate, timings)
 
 
-@contextmanager
-def _estimate(job: Job, route: Route, timings: StageTimes, say: Say) -> Iterator[Estimate]:
-    if job.wanted.mode is Mode.OFFLINE:
-        with open_window(route, job.wanted, say) as window_session:
-            yield OverFrames(lambda frames: offline(frames, window_session, timings))
-        return
-    with open_step(route, job.wanted, say) as session:
-        estimator = DepthEstimator(session, job.scene_cut)
-        yield estimator.step
+def _sinks(ready: Prepared) -> list[Sink]:
+    """Open outputs; where one cannot be opened, those before it are undone."""
+    sinks: list[Sink] = []
+    try:
+        for path in ready.job.outputs:
+            sinks.append(_sink(path, ready))
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+        raise
+    return sinks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -35,30 +35,22 @@ class FramesPerSecond(ProgressColumn):
 
 
 @contextmanager
-def frame_progress(title: str) -> Iterator[Progress]:
-    """A bar with frames done, frames per second and the time left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        FramesPerSecond(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        progress.add_task(title, total=None)
-        yield progress
+def frame_progress(title: str, frames: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with frames done, frames per second and the time left; yields what is to be told the frames done."""
+    columns = (MofNCompleteColumn(), FramesPerSecond(), TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        task = bar.add_task(title, total=frames)
+        yield lambda done: bar.update(task, completed=done)
 
 
 @contextmanager
-def download_progress(title: str) -> Iterator[Progress]:
-    """A bar with bytes done, bytes per second and the time left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        progress.add_task(title, total=None)
-        yield progress
+def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with bytes done, bytes per second and the time left; yields what is to be told the bytes."""
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=Console(stderr=True))

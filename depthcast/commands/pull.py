@@ -28,8 +28,7 @@ def pull(
     def accept(text: str) -> bool:
         return accept_licence or (sys.stdin.isatty() and typer.confirm(f"{text} Accept?", err=True))
 
-    with download_progress(wanted.label) as bar:
-        task = bar.task_ids[0]
-        path = pull_weights(wanted, settings, accept, lambda done, total: bar.update(task, completed=done, total=total))
+    with download_progress(wanted.label) as progress:
+        path = pull_weights(wanted, settings, accept, progress)
     tell(notice(wanted))
     print(path)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,13 +14,25 @@ from typing import Annotated
 import typer
 
 from depthcast.commands.console import frame_progress, tell
-from depthcast.job import Job, run_job
+from depthcast.errors import UsageError
+from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
 from depthcast.plan import Engine, Mode, Precision, Wanted
 from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks.file import Resolution
 from stream.stats import Stats
+
+
+def frame_rate(text: str) -> Fraction:
+    """Frames per second, above zero; UsageError for anything else."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise UsageError(f"frames per second are a number above zero, such as 25 or 30000/1001; got {text!r}")
+    return rate
 
 
 def run(
@@ -45,7 +58,8 @@ def run(
     ] = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     output_fps: Annotated[
-        float | None, typer.Option(min=0.001, max=1000, help="Frames per second to sample the input at.")
+        Fraction | None,
+        typer.Option(parser=frame_rate, metavar="F", help="Frames per second to take: 12, 29.97, 30000/1001."),
     ] = None,
     side_by_side: Annotated[bool, typer.Option("--side-by-side", help="The picture beside its depth.")] = False,
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
@@ -56,14 +70,13 @@ def run(
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     job = Job(source, output, wanted, colormap, resolution, side_by_side, raw, max_frames, output_fps, scene_cut)
     stop = Stop()
-    with stop.on_signals(), frame_progress(source.name) as bar:
-        task = bar.task_ids[0]
-
-        def show(stats: Stats, frames: int | None) -> None:
-            bar.update(task, completed=stats.frames_out, total=frames)
-
-        stats = run_job(job, Settings.from_environment(), say=tell, progress=show, stop=stop.event)
+    with prepared(job, Settings.from_environment(), tell) as ready:
+        with frame_progress(source.name, ready.frames) as advance, stop.on_signals():
+            stats = ready.run(lambda stats: advance(stats.frames_out), stop.event)
+        damaged = ready.source.damaged
     print(summary(job, stats))
+    if damaged:
+        tell(f"{source} is damaged in {damaged} places; what could be decoded was used")
     if stop.status:
         tell("interrupted: the output ends with the last finished frame")
         raise typer.Exit(stop.status)
