@@ -153,7 +153,7 @@ def _command(arguments: list[str], limit: int) -> subprocess.CompletedProcess[st
 
     return subprocess.run(
         [sys.executable, "-B", "-m", "depthcast", *arguments],
-        preexec_fn=limit_files,  # noqa: PLW1509
+        preexec_fn=limit_files,
         capture_output=True,
         text=True,
         check=False,
