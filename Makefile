@@ -22,7 +22,6 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

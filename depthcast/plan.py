@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import log
 from pathlib import Path
 
 from depthcast.errors import ModelError, UsageError
@@ -14,6 +15,8 @@ from depthcast.settings import Settings
 from engines.spec import VDA_WINDOW, ModelSpec, sha256_of
 from stream.preprocess import network_size
 
+STRETCH = 0.15
+"""Natural logarithm of the ratio of two shapes."""
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript")
 
 
@@ -107,7 +110,10 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         raise ModelError(f"there is no checkpoint at {path}")
     if path is not None and path.suffix == ".onnx":
         spec = ModelSpec.load(path.with_suffix(".json"))
-        return Route(Engine.ONNX, _size(spec, wanted, height, width), "the network given", path)
+        size = _size(spec, wanted, height, width)
+        stretched = spec.height is not None and is_stretched((height, width), size)
+        why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
+        return Route(Engine.ONNX, size, why, path)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
         return Route(Engine.ONNX, _size(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
@@ -200,6 +206,11 @@ def _size(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[int
     if spec.height is not None and spec.width is not None:
         return spec.height, spec.width
     return network_size(spec, height, width, wanted.input_size)
+
+
+def is_stretched(frame: tuple[int, int], network: tuple[int, int]) -> bool:
+    """The shapes of two (height, width) differ by more than the rounding of sizes explains."""
+    return abs(log(frame[0] * network[1] / (frame[1] * network[0]))) > STRETCH
 
 
 def size_text(size: tuple[int, int]) -> str:

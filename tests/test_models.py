@@ -9,7 +9,7 @@ import pytest
 from depthcast.errors import DepthcastError, ModelError, UsageError
 from depthcast.models import MODELS, find
 from depthcast.networks import export_to
-from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, plan, stored_network
+from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, is_stretched, plan, stored_network
 from depthcast.settings import Settings
 
 BARE = Machine(has=lambda _package: False, gpu=lambda: False)
@@ -125,6 +125,14 @@ def test_input_size_changes_the_network(settings: Settings) -> None:
     assert route.size == (252, 336)
     assert route.network is not None
     assert route.network.name == "VDA-Small-step-252x336.onnx"
+
+
+@pytest.mark.parametrize(
+    ("frame", "network", "stretched"),
+    [((480, 640), SIZE, False), ((1080, 1920), (294, 518), False), ((480, 640), (518, 518), True)],
+)
+def test_stretching_is_told_from_rounding(frame: tuple[int, int], network: tuple[int, int], stretched: bool) -> None:
+    assert is_stretched(frame, network) == stretched
 
 
 def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
