@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stream.estimator import DepthEstimator
     from stream.frame import DepthFrame, DisplayRange, Frame
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Colormap",
     "DepthEstimator",
@@ -32,6 +34,7 @@ __all__ = [
     "ModelSpec",
     "Session",
     "Unit",
+    "__version__",
     "colourise",
     "estimate",
     "open_model",

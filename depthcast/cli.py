@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from depthcast import __version__
 from depthcast.commands.export import export
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
@@ -36,7 +36,7 @@ app.command()(export)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"depthcast {version('depthcast')}")
+        print(f"depthcast {__version__}")
         raise typer.Exit
 
 

@@ -83,7 +83,7 @@ def download(
     url: str,
     target: Path,
     expected: Expected,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress | None = None,
     retry: Retry | None = None,
 ) -> None:
     """Fetch `url` into `target`.
@@ -92,6 +92,7 @@ def download(
     Raises PullError when the file is absent, refused, incomplete after the last try, or not the expected one.
     """
     retry = retry or Retry()
+    progress = progress or _unseen
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     failures = 0
@@ -109,6 +110,10 @@ def download(
             retry.sleep(retry.pause_s * 2 ** (failures - 1))
     _verify(part, announced, url)
     part.replace(target)
+
+
+def _unseen(_done: int, _total: int | None) -> None:
+    pass
 
 
 def _continue(url: str, part: Path, expected: Expected, progress: Progress) -> Expected:

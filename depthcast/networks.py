@@ -46,6 +46,7 @@ def export_to(
     wanted: Wanted,
     size: tuple[int, int],
     settings: Settings,
+    say: Say,
     machine: Machine = THIS_MACHINE,
 ) -> Path:
     """Export a network for pictures of size (height, width) to `out`, or into the model store; returns where.
@@ -60,19 +61,19 @@ def export_to(
     if steps := steps_to_readiness(wanted, checkpoint, machine):
         raise ModelError(f"{wanted.model.label} cannot be exported yet: first {' and '.join(steps)}")
     network = out or stored_network(wanted, size, settings)
-    _export(wanted, _given(checkpoint), network, size)
+    _export(wanted, _given(checkpoint), network, size, say)
     return network
 
 
 def _ready_network(route: Route, wanted: Wanted, say: Say) -> Path:
     network = _given(route.network)
     if route.checkpoint is not None:
-        say(f"exporting {wanted.model.label} for {size_text(route.size)}, once; this takes a while …")
-        _export(wanted, route.checkpoint, network, route.size)
+        _export(wanted, route.checkpoint, network, route.size, say)
     return network
 
 
-def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int]) -> None:
+def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int], say: Say) -> None:
+    say(f"exporting {wanted.model.label} for {size_text(size)}; this is done once and takes a while …")
     from export.config import CONFIGS
     from export.errors import ExportError
     from export.to_onnx import export_step, export_window

@@ -17,24 +17,21 @@ def notice(model: Model) -> str:
     return f"The weights of {model.label} are licensed {model.licence}{use}."
 
 
-def pull(
-    model: Model,
-    settings: Settings,
-    accept: Callable[[str], bool],
-    progress: Progress = lambda _done, _total: None,
-    retry: Retry | None = None,
-) -> Path:
+def check_licence(model: Model, accept: Callable[[str], bool]) -> None:
+    """Raise LicenceError unless these weights may be used by anyone, or `accept`, told the notice, says yes."""
+    if not model.commercial and not accept(notice(model)):
+        raise LicenceError(f"{notice(model)} To accept that, run `depthcast pull {model.options} --accept-licence`")
+
+
+def pull(model: Model, settings: Settings, progress: Progress | None = None, retry: Retry | None = None) -> Path:
     """Download the weights of `model` unless they are there already; returns where they lie.
 
-    accept: asked with the licence notice of weights that may not be used commercially.
-    Raises LicenceError when it says no, PullError when the file cannot be had whole, UsageError when there is
-    nothing to download because the model comes with the package.
+    The licence is the caller's business: `check_licence` comes first.
+    Raises PullError when the file cannot be had whole, UsageError when the model comes with the package.
     """
     weights = model.weights
     if weights is None:
         raise UsageError(f"{model.name} comes with depthcast: there is nothing to download")
-    if not model.commercial and not accept(notice(model)):
-        raise LicenceError(f"{notice(model)} To accept that, run `depthcast pull {model.options} --accept-licence`")
     target = weights.path(settings)
     if target.exists() and weights.size in (None, target.stat().st_size):
         return target

@@ -56,11 +56,11 @@ def test_side_by_side_is_twice_as_wide(clip: Path, tmp_path: Path) -> None:
     assert (frames[0].height, frames[0].width) == (48, 128)
 
 
-def test_resolution_sets_the_height(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "tall.mp4", frames=2, height=96, width=128)
+def test_resolution_bounds_the_shorter_side(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "tall.mp4", frames=2, height=720, width=480)
     assert run(clip, tmp_path / "depth.mp4", "--resolution", "360p") == 0
     frames, _ = video(tmp_path / "depth.mp4")
-    assert frames[0].height == 360
+    assert (frames[0].height, frames[0].width) == (540, 360)
 
 
 def test_mkv_is_sixteen_bit(clip: Path, tmp_path: Path) -> None:
@@ -118,7 +118,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_models_lists_names_licences_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["models"]) == 0
     listed = capsys.readouterr().out
-    for words in ("nano", "VDA-Small", "VDA-Large --metric", "Apache-2.0", "CC-BY-NC-4.0", "116 MB", "metre"):
+    for words in (
+        "nano",
+        "VDA-Small",
+        "VDA-Large --metric",
+        "Apache-2.0",
+        "CC-BY-NC-4.0",
+        "116 MB",
+        "metres",
+        "pull VDA-Base",
+    ):
         assert words in listed
 
 

@@ -116,7 +116,7 @@ def test_what_is_missing_is_named_with_its_command_fails(
     with pytest.raises(ModelError, match=steps):
         plan(SMALL, 480, 640, settings, machine)
     with pytest.raises(ModelError, match=steps):
-        export_to(None, SMALL, SIZE, settings, machine)
+        export_to(None, SMALL, SIZE, settings, print, machine)
 
 
 def test_input_size_changes_the_network(settings: Settings) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from depthcast.cli import status_of
 from depthcast.download import Expected, Retry, download
 from depthcast.errors import LicenceError, PullError, UsageError
 from depthcast.models import Model, Weights, find
-from depthcast.pull import notice, pull
+from depthcast.pull import check_licence, notice, pull
 from depthcast.settings import Settings
 from engines.spec import Unit
 
@@ -208,27 +209,40 @@ def _model(commercial: bool) -> Model:
 def test_pull_puts_weights_in_place_once(hub: Hub, tmp_path: Path) -> None:
     settings = Settings(tmp_path, hub.url)
     for _ in range(2):
-        path = pull(_model(True), settings, accept=lambda _: False)
+        path = pull(_model(True), settings)
         assert path == tmp_path / "checkpoints" / "a.pth"
         assert path.read_bytes() == CONTENT
     assert len(hub.asked) == 1
 
 
-def test_pull_asks_before_non_commercial_weights(hub: Hub, tmp_path: Path) -> None:
+def test_non_commercial_weights_need_a_yes() -> None:
     asked: list[str] = []
 
-    def decline(text: str) -> bool:
+    def answer(text: str) -> bool:
         asked.append(text)
-        return False
+        return len(asked) > 1
 
     with pytest.raises(LicenceError, match="--accept-licence"):
-        pull(_model(False), Settings(tmp_path, hub.url), decline)
-    assert asked == [notice(_model(False))]
+        check_licence(_model(False), answer)
+    check_licence(_model(False), answer)
+    assert asked == [notice(_model(False))] * 2
     assert "not be used commercially" in asked[0]
-    assert hub.asked == []
-    assert pull(_model(False), Settings(tmp_path, hub.url), accept=lambda _: True).exists()
+    check_licence(_model(True), lambda _text: False)
 
 
 def test_pull_of_the_packaged_model_fails(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="comes with depthcast"):
-        pull(find("nano"), Settings(tmp_path), accept=lambda _: True)
+        pull(find("nano"), Settings(tmp_path))
+
+
+def test_pull_command_prints_where_the_weights_are(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
+    monkeypatch.setenv("DEPTHCAST_HUB", hub.url)
+    assert status_of(["pull", "VDA-Base", "--accept-licence"]) == 0
+    said = capsys.readouterr()
+    path = tmp_path / "checkpoints" / "video_depth_anything_vitb.pth"
+    assert Path(said.out.strip()) == path
+    assert path.read_bytes() == CONTENT
+    assert "CC-BY-NC-4.0" in said.err

@@ -45,11 +45,22 @@ def frame_progress(title: str, frames: int | None) -> Iterator[Callable[[int], N
 
 @contextmanager
 def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with bytes done, bytes per second and the time left; yields what is to be told the bytes."""
+    """A bar with bytes done, bytes per second and the time left; yields what is to be told the bytes.
+
+    It appears with the first byte, so that nothing is drawn where nothing is downloaded.
+    """
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with _bar(*columns) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = _bar(*columns)
+    task = bar.add_task(title, total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def _bar(*columns: ProgressColumn) -> Progress:

@@ -28,8 +28,7 @@ def export(
 ) -> None:
     """Write ONNX and its spec, for machines that have no torch."""
     wanted = Wanted(find(model, metric), mode, Engine.ONNX, checkpoint=checkpoint)
-    tell(f"exporting {wanted.model.label} for {size} …")
-    print(export_to(output, wanted, parse_size(size), Settings.from_environment()))
+    print(export_to(output, wanted, parse_size(size), Settings.from_environment(), tell))
 
 
 def parse_size(text: str) -> tuple[int, int]:

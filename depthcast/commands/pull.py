@@ -9,7 +9,7 @@ import typer
 
 from depthcast.commands.console import download_progress, tell
 from depthcast.models import find
-from depthcast.pull import notice
+from depthcast.pull import check_licence, notice
 from depthcast.pull import pull as pull_weights
 from depthcast.settings import Settings
 
@@ -28,7 +28,8 @@ def pull(
     def accept(text: str) -> bool:
         return accept_licence or (sys.stdin.isatty() and typer.confirm(f"{text} Accept?", err=True))
 
+    check_licence(wanted, accept)
     with download_progress(wanted.label) as progress:
-        path = pull_weights(wanted, settings, accept, progress)
+        path = pull_weights(wanted, settings, progress)
     tell(notice(wanted))
     print(path)
