@@ -64,6 +64,10 @@ class Builder:
     def finish(self, tile: float | None = None) -> Finish:
         """A random surface; `tile` metres to one texture tile."""
         rng = self.rng
+        if rng.random() < 0.35:
+            level, spread = rng.uniform(0.05, 0.95), rng.uniform(0, 0.6) ** 2
+            red, green, blue = (level * (1 + spread * rng.uniform(-1, 1)) for _ in range(3))
+            return self.plain((red, green, blue))
         size = tile if tile is not None else math.exp(rng.uniform(math.log(0.15), math.log(2.5)))
         bright = rng.uniform(0.6, 1.4)
         tint = tuple(bright * rng.uniform(0.85, 1.15) for _ in range(3))
@@ -72,8 +76,10 @@ class Builder:
         return Finish(pair, (size, size * rng.uniform(2, 7)), (tint[0], tint[1], tint[2]), shine)
 
     def plain(self, colour: Vector) -> Finish:
-        """A surface of about one colour, with a faint texture."""
-        return Finish((0, self.rng.randrange(self.textures)), (3.0, self.rng.uniform(0.3, 2)), colour, 0.0)
+        """A surface of one colour; half of them with a second, faint texture."""
+        second = self.rng.randrange(self.textures) if self.rng.random() < 0.5 else 0
+        shine = self.rng.uniform(0.1, 0.6) if self.rng.random() < 0.2 else 0.0
+        return Finish((0, second), (3.0, self.rng.uniform(0.3, 2)), colour, shine)
 
     def box(self, centre: Vector, half: Vector, finish: Finish, turn: Tensor | None = None) -> None:
         """A box with half extents `half`."""

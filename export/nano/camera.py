@@ -18,7 +18,7 @@ CLEARANCE = 0.12
 def make_path(rng: Random, setting: Setting, frames: int, pace: float) -> list[View]:
     """`frames` consecutive views. pace: 1 = video, larger = far-apart views of one place, 0 = tripod."""
     focal = 0.5 / math.tan(math.radians(rng.uniform(38, 95)) / 2)
-    roll = math.radians(rng.gauss(0, 4)) if rng.random() < 0.7 else math.radians(rng.uniform(-35, 35))
+    roll = math.radians(rng.gauss(0, 4)) if rng.random() < 0.88 else math.radians(rng.uniform(-30, 30))
     drift = [rng.gauss(0, 0.006) * setting.reach for _ in range(3)]
     drift[1] *= 0.3
     turn = [math.radians(rng.gauss(0, s)) for s in (0.9, 0.5, 0.3)]

@@ -315,7 +315,7 @@ def _sky_colour(scene: Scene, bank: TextureBank, rays: Tensor) -> Tensor:
     index = scene.surfaces.texture[-1, 0].expand(len(rays))
     clouds = bank.sample(index, uv, torch.ones_like(index)).mean(1, keepdim=True)
     colour = torch.lerp(scene.lighting.sky[0].expand_as(rays), scene.lighting.sky[1].expand_as(rays), rise**0.6)
-    return colour * (0.75 + 0.5 * clouds)
+    return colour * (0.88 + 0.24 * clouds)
 
 
 def look(yaw: float, pitch: float, roll: float) -> Tensor:

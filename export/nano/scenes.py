@@ -98,20 +98,24 @@ def _crowd(b: Builder, count: int, near: float, far: float, position: Vector, ya
 def _room(b: Builder) -> Setting:
     rng = b.rng
     room = (rng.uniform(1.4, 4.5), rng.uniform(2.2, 3.6), rng.uniform(1.6, 5.5))
-    for _ in range(rng.randint(3, 8)):
+    for _ in range(rng.randint(4, 12)):
         _furnish(b, room)
-    for _ in range(rng.randint(1, 5)):
+    for _ in range(rng.randint(2, 7)):
         _panel(b, room)
-    for _ in range(rng.randint(0, 5)):
-        with b.placed((rng.uniform(-0.8, 0.8) * room[0], 0, rng.uniform(-0.8, 0.8) * room[2]), rng.uniform(0, 6.3)):
-            objects.clutter(b, rng.uniform(0.1, 0.6))
+    for _ in range(rng.randint(0, 8)):
+        with b.placed((rng.uniform(-0.9, 0.9) * room[0], 0, rng.uniform(-0.9, 0.9) * room[2]), rng.uniform(0, 6.3)):
+            objects.clutter(b, rng.uniform(0.1, 0.8))
+    for _ in range(rng.randint(0, 2)):
+        x, z, drop = rng.uniform(-0.7, 0.7) * room[0], rng.uniform(-0.7, 0.7) * room[2], rng.uniform(0.05, 0.9)
+        b.cylinder((x, room[1] - drop / 2, z), (0.01, drop / 2, 0.01), b.plain((0.1, 0.1, 0.1)))
+        b.ball((x, room[1] - drop, z), (0.2, 0.1, 0.2), b.plain((1.5, 1.4, 1.2)))
     position = (rng.uniform(-0.8, 0.8) * room[0], rng.uniform(0.5, min(2.1, room[1] - 0.3)), rng.uniform(-0.9, 0.2) * room[2])
     centre = math.atan2(-position[0], -position[2] + 0.2 * room[2])
     yaw = centre + rng.uniform(-0.8, 0.8)
     people = rng.random() < 0.45
     if people:
-        _crowd(b, rng.randint(1, 3), 0.7, min(4.0, room[2] * 1.5), position, yaw)
-    return Setting(position, yaw, math.radians(rng.triangular(-45, 25, -8)), 2.5, room, False, people)
+        _crowd(b, rng.randint(1, 3), 0.6, min(4.0, room[2] * 1.5), position, yaw)
+    return Setting(position, yaw, math.radians(rng.triangular(-50, 25, -8)), 2.5, room, False, people)
 
 
 def _furnish(b: Builder, room: Vector) -> None:
@@ -128,7 +132,7 @@ def _furnish(b: Builder, room: Vector) -> None:
         if kind <= 1:
             height, half = rng.uniform(0.4, 0.95), rng.uniform(0.3, 0.9)
             objects.table(b, half, height, rng.uniform(0.25, 0.5))
-            for _ in range(rng.randint(0, 4)):
+            for _ in range(rng.randint(0, 6)):
                 with b.placed((rng.uniform(-0.8, 0.8) * half, height, rng.uniform(-0.2, 0.2)), rng.uniform(0, 6.3)):
                     objects.clutter(b, rng.uniform(0.08, 0.35))
         else:
@@ -158,15 +162,15 @@ def _desk(b: Builder) -> Setting:
     room = (rng.uniform(1.2, 4), rng.uniform(2.2, 3.2), rng.uniform(1.2, 4))
     high, half, deep = rng.uniform(0.6, 0.9), rng.uniform(0.4, 1.0), rng.uniform(0.3, 0.6)
     objects.table(b, half, high, deep)
-    for _ in range(rng.randint(2, 12)):
+    for _ in range(rng.randint(4, 18)):
         with b.placed((rng.uniform(-0.9, 0.9) * half, high, rng.uniform(-0.9, 0.9) * deep), rng.uniform(0, 6.3), _velocity(rng, 0.008)):
             objects.clutter(b, math.exp(rng.uniform(math.log(0.04), math.log(0.35))))
     if rng.random() < 0.5:
         with b.placed((rng.uniform(-0.5, 0.5) * half, high, 0.5 * deep), math.pi + rng.gauss(0, 0.3)):
             objects.screen(b)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(2, 7)):
         _furnish(b, room)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(1, 5)):
         _panel(b, room)
     people = rng.random() < 0.3
     distance, rise = rng.uniform(0.2, 0.9), rng.uniform(0.15, 0.9)
