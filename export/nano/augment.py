@@ -89,9 +89,13 @@ def _blur(picture: Tensor, rng: Random) -> Tensor:
     line = line / line.sum()
     smear = rng.random()
     if smear > 0.3:
-        picture = F.conv2d(F.pad(picture, (3, 3, 0, 0), "replicate"), line.view(1, 1, 1, 7).expand(3, 1, 1, 7), groups=3)
+        picture = F.conv2d(
+            F.pad(picture, (3, 3, 0, 0), "replicate"), line.view(1, 1, 1, 7).expand(3, 1, 1, 7), groups=3
+        )
     if smear < 0.7:
-        picture = F.conv2d(F.pad(picture, (0, 0, 3, 3), "replicate"), line.view(1, 1, 7, 1).expand(3, 1, 7, 1), groups=3)
+        picture = F.conv2d(
+            F.pad(picture, (0, 0, 3, 3), "replicate"), line.view(1, 1, 7, 1).expand(3, 1, 7, 1), groups=3
+        )
     return picture
 
 

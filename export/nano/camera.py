@@ -30,7 +30,9 @@ def make_path(rng: Random, setting: Setting, frames: int, pace: float) -> list[V
         place = torch.tensor([p + d * s for p, d in zip(setting.position, drift, strict=True)])
         place = place + torch.tensor([0.004 * setting.reach * strength * shake[i].at(t) for i in range(3)])
         angle = [math.radians(0.5) * strength * shake[i].at(t) for i in range(3, 6)]
-        axes = look(setting.yaw + turn[0] * s + angle[0], setting.pitch + turn[1] * s + angle[1], roll + turn[2] * s + angle[2])
+        axes = look(
+            setting.yaw + turn[0] * s + angle[0], setting.pitch + turn[1] * s + angle[1], roll + turn[2] * s + angle[2]
+        )
         views.append(View(_inside(place, setting), axes, focal))
     return views
 

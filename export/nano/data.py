@@ -71,7 +71,10 @@ class RenderedPool:
 
 
 class RealFrames:
-    """Frames `first` … `last` (inclusive) of an RGB-D folder: rgb/NNNN.jpg and depth/NNNN.png in millimetres, 0 = unknown."""
+    """Frames `first` … `last` (inclusive) of an RGB-D folder.
+
+    rgb/NNNN.jpg and depth/NNNN.png, in millimetres, 0 = unknown, at half the picture's size or any other.
+    """
 
     def __init__(self, folder: Path, first: int, last: int) -> None:
         names = [p.stem for p in sorted((folder / "rgb").glob("*.jpg"))]

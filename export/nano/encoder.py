@@ -79,8 +79,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        out: Tensor = self.project(F.relu6(self.depthwise(y)))
+        return x + out if self.residual else out
 
 
 class Encoder(nn.Module):
@@ -115,7 +115,7 @@ def load_imagenet(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
         weight = encoder.stem.weight.clone()
         shift = (weight * encoder.stem.gain * (mean - 0.5) / 0.5).sum((1, 2, 3))
-        encoder.stem.bias += shift
+        encoder.stem.bias.add_(shift)
         encoder.stem.weight.copy_(weight * std / 0.5)
     for index, block in enumerate(encoder.blocks):
         assert isinstance(block, Block)

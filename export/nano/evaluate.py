@@ -40,9 +40,7 @@ class Accuracy:
     delta1: float
 
 
-def fit_frame(
-    predicted: NDArray[np.float64], inverse: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def fit_frame(predicted: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
     """`predicted` [n] with the least-squares scale and shift onto `inverse` [n]."""
     design = np.stack((predicted, np.ones_like(predicted)), 1)
     solution = np.linalg.lstsq(design, inverse, rcond=None)[0]
@@ -67,9 +65,7 @@ def accuracy(predict: Predictor, frames: RealFrames, every: int = 1) -> Accuracy
         if (truth > 0).sum() < 100:
             continue
         results.append(frame_accuracy(resized(predict(torch.from_numpy(frames.rgb[index])), truth.shape), truth))
-    return Accuracy(
-        float(np.mean([r.abs_rel for r in results])), float(np.mean([r.delta1 for r in results]))
-    )
+    return Accuracy(float(np.mean([r.abs_rel for r in results])), float(np.mean([r.delta1 for r in results])))
 
 
 def resized(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

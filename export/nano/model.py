@@ -50,9 +50,7 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(tap, width, 1) for tap, width in zip(TAP_CHANNELS, WIDTHS, strict=True)
-        )
+        self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(TAP_CHANNELS, WIDTHS, strict=True))
         self.context = nn.Conv2d(TAP_CHANNELS[-1], WIDTHS[-1], 1)
         self.refine = nn.ModuleList(Separable(width, 5 if i >= 2 else 3) for i, width in enumerate(WIDTHS))
         self.down = nn.ModuleList(nn.Conv2d(WIDTHS[i + 1], WIDTHS[i], 1) for i in range(len(WIDTHS) - 1))
@@ -118,7 +116,8 @@ class NanoNetwork(nn.Module):
         taps = self.encoder(images.flatten(0, 1))
         x = self._stream(0, self.decoder.top(taps[4]), positions, mask)
         x = self._stream(1, self.decoder.merge(3, x, taps[3]), positions, mask)
-        return self._finish(x, taps).unflatten(0, (batch, time))
+        depth = self._finish(x, taps)
+        return depth.reshape(batch, time, *depth.shape[1:])
 
     def cache_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
         """(P, C) of each cache, in order, for an input of this size."""

@@ -62,7 +62,11 @@ def cabinet(b: Builder) -> None:
         y = height * level / 3 - 0.02
         b.box((0, y, 0), (half, 0.015, depth), finish)
         thing = rng.uniform(0.06, 0.14)
-        b.box((rng.uniform(-0.5, 0.5) * half, y + thing, 0), (rng.uniform(0.1, 0.5) * half, thing, depth * 0.7), b.finish())
+        b.box(
+            (rng.uniform(-0.5, 0.5) * half, y + thing, 0),
+            (rng.uniform(0.1, 0.5) * half, thing, depth * 0.7),
+            b.finish(),
+        )
 
 
 def clutter(b: Builder, size: float) -> None:
@@ -119,7 +123,11 @@ def _arm(b: Builder, side: int, hip: float, size: float, shirt_radius: float) ->
     rng = b.rng
     shoulder: Vector = (side * 0.23 * size, hip + 0.47 * size, 0)
     elbow: Vector = (side * rng.uniform(0.24, 0.4) * size, hip + rng.uniform(0.1, 0.35) * size, rng.uniform(-0.1, 0.25))
-    hand: Vector = (elbow[0] + side * rng.uniform(-0.2, 0.12), elbow[1] + rng.uniform(-0.25, 0.2), elbow[2] + rng.uniform(0.02, 0.25))
+    hand: Vector = (
+        elbow[0] + side * rng.uniform(-0.2, 0.12),
+        elbow[1] + rng.uniform(-0.25, 0.2),
+        elbow[2] + rng.uniform(0.02, 0.25),
+    )
     cloth, skin = b.finish(0.4), b.plain((0.5, 0.36, 0.3))
     b.limb(shoulder, elbow, shirt_radius, cloth)
     b.limb(elbow, hand, shirt_radius * 0.8, skin)

@@ -45,9 +45,7 @@ class Solids:
 
     def only(self, index: Tensor) -> Solids:
         """Some of the solids; ascending indices keep them sorted."""
-        return Solids(
-            self.kind[index], self.centre[index], self.turn[index], self.half[index], self.velocity[index]
-        )
+        return Solids(self.kind[index], self.centre[index], self.turn[index], self.half[index], self.velocity[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +104,7 @@ class View:
 def render(scene: Scene, bank: TextureBank, view: View, time: float, height: int, width: int) -> tuple[Tensor, Tensor]:
     """One picture. Returns linear RGB float32 [H, W, 3] >= 0 and inverse z-depth [H, W] in 1/m, 0 = sky."""
     solids = scene.solids.at(time)
-    parts = [
-        _shade(scene, bank, solids, view, rays, width) for rays in _rays(view, height, width).split(RAYS_AT_ONCE)
-    ]
+    parts = [_shade(scene, bank, solids, view, rays, width) for rays in _rays(view, height, width).split(RAYS_AT_ONCE)]
     colour, inverse = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     return colour.reshape(height, width, 3), inverse.reshape(height, width)
 
@@ -120,7 +116,7 @@ def _shade(
     depth, surface = _first_hit(scene, _in_view(solids, view.position, rays), solids, view.position, rays)
     sky = depth >= FAR
     place = view.position + rays * depth.clamp(max=FAR)[:, None]
-    local, normal = _normals(scene, solids, surface, place, rays)
+    local, normal = _normals(solids, surface, place)
     albedo = _albedo(scene, bank, solids, surface, local, normal, depth / (view.focal * width))
     light, shine = _light(scene, solids, place, normal, rays)
     colour = albedo * light + shine * scene.surfaces.shine[surface, None]
@@ -137,7 +133,8 @@ def _rays(view: View, height: int, width: int) -> Tensor:
     x = (torch.arange(width, device=view.axes.device) + 0.5 - width / 2) / scale
     y = (torch.arange(height, device=view.axes.device) + 0.5 - height / 2) / -scale
     right, up, forward = view.axes
-    return (y[:, None, None] * up + x[:, None] * right + forward).reshape(-1, 3)
+    rays: Tensor = y[:, None, None] * up + x[:, None] * right + forward
+    return rays.reshape(-1, 3)
 
 
 def entry(solids: Solids, origin: Tensor, rays: Tensor) -> Tensor:
@@ -195,7 +192,8 @@ def _in_view(solids: Solids, origin: Tensor, rays: Tensor) -> Tensor:
     distance = offset.norm(dim=1).clamp(min=1e-6)
     angle = torch.acos(((offset @ axis) / distance).clamp(-1, 1))
     reach = torch.asin((radius / distance).clamp(max=1.0))
-    return ((radius >= distance) | (angle - reach <= widest)).nonzero()[:, 0]
+    seen: Tensor = (radius >= distance) | (angle - reach <= widest)
+    return seen.nonzero()[:, 0]
 
 
 def _near_segment(solids: Solids, points: Tensor, light: Tensor) -> Tensor:
@@ -206,12 +204,11 @@ def _near_segment(solids: Solids, points: Tensor, light: Tensor) -> Tensor:
     offset = solids.centre - middle
     share = ((offset @ segment) / segment.dot(segment).clamp(min=1e-9)).clamp(0, 1)
     distance = (offset - share[:, None] * segment).norm(dim=1)
-    return (distance <= spread + solids.half.norm(dim=1)).nonzero()[:, 0]
+    near: Tensor = distance <= spread + solids.half.norm(dim=1)
+    return near.nonzero()[:, 0]
 
 
-def _first_hit(
-    scene: Scene, chosen: Tensor, solids: Solids, origin: Tensor, rays: Tensor
-) -> tuple[Tensor, Tensor]:
+def _first_hit(scene: Scene, chosen: Tensor, solids: Solids, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
     """Depth [R] and surface index [R] of what each ray meets first among `chosen`; FAR where that is the sky."""
     depth, surface = _leave_room(scene, origin, rays)
     surface = surface + len(solids.kind)
@@ -237,7 +234,7 @@ def _leave_room(scene: Scene, origin: Tensor, rays: Tensor) -> tuple[Tensor, Ten
     return depth, face
 
 
-def _normals(scene: Scene, solids: Solids, surface: Tensor, place: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+def _normals(solids: Solids, surface: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """Place in the surface's own frame [R, 3] (metres) and outward world normal [R, 3]."""
     count = len(solids.kind)
     face = (surface - count).clamp(min=0)
@@ -284,9 +281,7 @@ def _albedo(
     return colour
 
 
-def _light(
-    scene: Scene, solids: Solids, place: Tensor, normal: Tensor, rays: Tensor
-) -> tuple[Tensor, Tensor]:
+def _light(scene: Scene, solids: Solids, place: Tensor, normal: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
     """Diffuse light [R, 3] and highlight [R, 3] at each hit."""
     light = scene.lighting
     towards = light.sun - place

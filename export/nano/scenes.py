@@ -70,8 +70,13 @@ def _lighting(rng: Random, setting: Setting) -> Lighting:
         sky = torch.stack((colour(0.6, 1.1), top * rng.uniform(0.4, 1.1)))
     else:
         width, high, depth = setting.room
-        sun = torch.tensor([rng.uniform(-0.8, 0.8) * width, high * rng.uniform(0.6, 0.97), rng.uniform(-0.8, 0.8) * depth])
-        haze, sky = (0.02 * rng.random() if rng.random() < 0.1 else 0.0), torch.stack((colour(0.2, 0.8), colour(0.2, 0.8)))
+        sun = torch.tensor(
+            [rng.uniform(-0.8, 0.8) * width, high * rng.uniform(0.6, 0.97), rng.uniform(-0.8, 0.8) * depth]
+        )
+        haze, sky = (
+            (0.02 * rng.random() if rng.random() < 0.1 else 0.0),
+            torch.stack((colour(0.2, 0.8), colour(0.2, 0.8))),
+        )
     fill = torch.tensor([rng.gauss(0, 1), rng.uniform(0, 1), rng.gauss(0, 1)])
     strong = rng.random() < 0.6
     return Lighting(
@@ -109,7 +114,11 @@ def _room(b: Builder) -> Setting:
         x, z, drop = rng.uniform(-0.7, 0.7) * room[0], rng.uniform(-0.7, 0.7) * room[2], rng.uniform(0.05, 0.9)
         b.cylinder((x, room[1] - drop / 2, z), (0.01, drop / 2, 0.01), b.plain((0.1, 0.1, 0.1)))
         b.ball((x, room[1] - drop, z), (0.2, 0.1, 0.2), b.plain((1.5, 1.4, 1.2)))
-    position = (rng.uniform(-0.8, 0.8) * room[0], rng.uniform(0.5, min(2.1, room[1] - 0.3)), rng.uniform(-0.9, 0.2) * room[2])
+    position = (
+        rng.uniform(-0.8, 0.8) * room[0],
+        rng.uniform(0.5, min(2.1, room[1] - 0.3)),
+        rng.uniform(-0.9, 0.2) * room[2],
+    )
     centre = math.atan2(-position[0], -position[2] + 0.2 * room[2])
     yaw = centre + rng.uniform(-0.8, 0.8)
     people = rng.random() < 0.45
@@ -123,7 +132,10 @@ def _furnish(b: Builder, room: Vector) -> None:
     rng = b.rng
     side = rng.randrange(4)
     along = rng.uniform(-0.85, 0.85)
-    x, z = ((along * room[0], 0.9 * room[2] * (1 if side == 0 else -1)), (0.9 * room[0] * (1 if side == 2 else -1), along * room[2]))[side // 2]
+    x, z = (
+        (along * room[0], 0.9 * room[2] * (1 if side == 0 else -1)),
+        (0.9 * room[0] * (1 if side == 2 else -1), along * room[2]),
+    )[side // 2]
     yaw = (math.pi, 0.0, -math.pi / 2, math.pi / 2)[side]
     if rng.random() < 0.35:
         x, z, yaw = rng.uniform(-0.7, 0.7) * room[0], rng.uniform(-0.7, 0.7) * room[2], rng.uniform(0, 6.3)
@@ -136,7 +148,15 @@ def _furnish(b: Builder, room: Vector) -> None:
                 with b.placed((rng.uniform(-0.8, 0.8) * half, height, rng.uniform(-0.2, 0.2)), rng.uniform(0, 6.3)):
                     objects.clutter(b, rng.uniform(0.08, 0.35))
         else:
-            (objects.chair, objects.sofa, objects.bed, objects.cabinet, objects.cabinet, objects.floor_lamp, objects.plant)[kind - 2](b)
+            (
+                objects.chair,
+                objects.sofa,
+                objects.bed,
+                objects.cabinet,
+                objects.cabinet,
+                objects.floor_lamp,
+                objects.plant,
+            )[kind - 2](b)
 
 
 def _panel(b: Builder, room: Vector) -> None:
@@ -163,7 +183,11 @@ def _desk(b: Builder) -> Setting:
     high, half, deep = rng.uniform(0.6, 0.9), rng.uniform(0.4, 1.0), rng.uniform(0.3, 0.6)
     objects.table(b, half, high, deep)
     for _ in range(rng.randint(4, 18)):
-        with b.placed((rng.uniform(-0.9, 0.9) * half, high, rng.uniform(-0.9, 0.9) * deep), rng.uniform(0, 6.3), _velocity(rng, 0.008)):
+        with b.placed(
+            (rng.uniform(-0.9, 0.9) * half, high, rng.uniform(-0.9, 0.9) * deep),
+            rng.uniform(0, 6.3),
+            _velocity(rng, 0.008),
+        ):
             objects.clutter(b, math.exp(rng.uniform(math.log(0.04), math.log(0.35))))
     if rng.random() < 0.5:
         with b.placed((rng.uniform(-0.5, 0.5) * half, high, 0.5 * deep), math.pi + rng.gauss(0, 0.3)):
@@ -189,7 +213,11 @@ def _street(b: Builder) -> Setting:
         z = rng.uniform(-15, 0)
         while z < 110 and len(b) < 90:
             long, high, gap = rng.uniform(4, 14), rng.uniform(3, 22), rng.uniform(0, 3) * (rng.random() < 0.4)
-            b.box((side * (road + 6), high / 2, z + long), (rng.uniform(4, 6), high / 2, long), b.finish(rng.uniform(2, 9)))
+            b.box(
+                (side * (road + 6), high / 2, z + long),
+                (rng.uniform(4, 6), high / 2, long),
+                b.finish(rng.uniform(2, 9)),
+            )
             z += 2 * long + gap
         if rng.random() < 0.7:
             b.box((side * (road - 0.2), 0.06, 50), (1.6, 0.06, 80), b.finish(1.5))
@@ -212,7 +240,11 @@ def _country(b: Builder) -> Setting:
         distance, turn, size = rng.uniform(40, 400), rng.uniform(-1.2, 1.2), rng.uniform(0.2, 0.7)
         r = distance * size
         tall = r * rng.uniform(0.15, 0.8)
-        b.ball((distance * math.sin(turn) * 1.2, -0.1 * tall, distance * math.cos(turn) * 1.2), (r, tall, r), b.finish(rng.uniform(5, 40)))
+        b.ball(
+            (distance * math.sin(turn) * 1.2, -0.1 * tall, distance * math.cos(turn) * 1.2),
+            (r, tall, r),
+            b.finish(rng.uniform(5, 40)),
+        )
     for _ in range(rng.randint(2, 14)):
         distance, turn = math.exp(rng.uniform(math.log(2), math.log(80))), rng.uniform(-0.9, 0.9)
         with b.placed((distance * math.sin(turn), 0, distance * math.cos(turn)), rng.uniform(0, 6.3)):
@@ -221,7 +253,12 @@ def _country(b: Builder) -> Setting:
                 objects.tree(b)
             elif pick < 0.75:
                 size = rng.uniform(0.2, 2.0)
-                b.ball((0, 0.1 * size, 0), (size, size * rng.uniform(0.3, 0.8), size * rng.uniform(0.5, 1)), b.finish(1), None)
+                b.ball(
+                    (0, 0.1 * size, 0),
+                    (size, size * rng.uniform(0.3, 0.8), size * rng.uniform(0.5, 1)),
+                    b.finish(1),
+                    None,
+                )
             elif pick < 0.85:
                 objects.stairs(b)
             else:
@@ -246,7 +283,12 @@ def _loose(b: Builder) -> Setting:
         half = tuple(distance * math.exp(rng.uniform(math.log(0.03), math.log(0.3))) for _ in range(3))
         add = rng.choice((b.box, b.ball, b.cylinder))
         with b.placed((position[0] + x, position[1] + y, position[2] + distance), 0.0, _velocity(rng, 0.01 * distance)):
-            add((0, 0, 0), (half[0], half[1], half[0] if add == b.cylinder else half[2]), b.finish(distance * rng.uniform(0.1, 0.6)), tumbled(rng))
+            add(
+                (0, 0, 0),
+                (half[0], half[1], half[0] if add == b.cylinder else half[2]),
+                b.finish(distance * rng.uniform(0.1, 0.6)),
+                tumbled(rng),
+            )
     big = (1e6, 1e6, 1e6) if open_sky else room
     return Setting(position, rng.gauss(0, 0.2), math.radians(rng.gauss(-4, 12)), 2.5, big, open_sky, False)
 

@@ -100,7 +100,7 @@ def _mix(mask: Tensor, rng: Generator) -> Tensor:
 
 def _grid() -> tuple[Tensor, Tensor]:
     line = torch.arange(SIDE) / SIDE
-    return torch.meshgrid(line, line, indexing="ij")
+    return line[:, None].expand(SIDE, SIDE), line.expand(SIDE, SIDE)
 
 
 def _plain(rng: Generator) -> Tensor:
@@ -127,9 +127,7 @@ def _stripes(rng: Generator) -> Tensor:
 def _checks(rng: Generator) -> Tensor:
     y, x = _grid()
     count = 1 + _integer(rng, 6)
-    return _mix((((x * 2 * count).floor() + (y * 2 * count).floor()) % 2), rng) * (
-        0.8 + 0.3 * noise(rng, 3, 8, 0.7)
-    )
+    return _mix((((x * 2 * count).floor() + (y * 2 * count).floor()) % 2), rng) * (0.8 + 0.3 * noise(rng, 3, 8, 0.7))
 
 
 def _bricks(rng: Generator) -> Tensor:

@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -57,9 +57,8 @@ class Trainer:
         self.network = NanoNetwork()
         self.average = NanoNetwork()
         self.step = 0
-        layout: Any = torch.channels_last
         for network in (self.network, self.average):
-            network.to(device, memory_format=layout)
+            network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average.requires_grad_(False)
         self.optimiser = _optimiser(self.network, settings)
 
@@ -100,7 +99,7 @@ class Trainer:
             predicted = self._forward(batch)
         loss = depth_loss(_grouped(predicted.float(), batch.group), self._target(batch), self._weights())
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -115,7 +114,8 @@ class Trainer:
         if self.settings.stage == "clip":
             return self.network.forward_clip(images, batch.starts.to(self.device))
         flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.network.forward_image(flat).unflatten(0, images.shape[:2])
+        depth = self.network.forward_image(flat)
+        return depth.reshape(*images.shape[:2], *depth.shape[1:])
 
     def _target(self, batch: Batch) -> Tensor:
         return _grouped(batch.inverse.to(self.device), batch.group)
@@ -126,7 +126,7 @@ class Trainer:
 
 def _grouped(x: Tensor, group: int) -> Tensor:
     """[B, T, H, W] to [B·T/group, group, H, W]."""
-    return x.flatten(0, 1).unflatten(0, (-1, group))
+    return x.reshape(-1, group, *x.shape[2:])
 
 
 def _rates(settings: Settings) -> tuple[float, float]:
