@@ -36,6 +36,9 @@ class Parity:
     limit: float | None = None
 
 
+FULL_PARITY = Parity()
+
+
 def export_step(
     config: VdaConfig,
     checkpoint: Path,
@@ -45,7 +48,7 @@ def export_step(
     metric: bool = False,
     batch: int = 1,
     precision: Precision = "fp32",
-    parity: Parity = Parity(),
+    parity: Parity = FULL_PARITY,
 ) -> ModelSpec:
     """Write the streaming step of a checkpoint for pictures of size (height, width) to `out`, its spec beside it.
 

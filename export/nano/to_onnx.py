@@ -15,7 +15,7 @@ from export.config import MEAN, STD
 from export.graph import example_step
 from export.nano.model import SLOTS, STRIDE, WIDTHS, WINDOW, NanoNetwork, load
 from export.reference import TorchSession
-from export.to_onnx import Parity, save, step_names, trace
+from export.to_onnx import FULL_PARITY, Parity, save, step_names, trace
 from export.verify import LIMITS, require_parity
 
 SIZE = (192, 256)
@@ -64,7 +64,7 @@ def nano_spec(weights_sha256: str) -> ModelSpec:
     )
 
 
-def export_nano(weights: Path, out: Path, parity: Parity = Parity()) -> ModelSpec:
+def export_nano(weights: Path, out: Path, parity: Parity = FULL_PARITY) -> ModelSpec:
     """Write the trained network to `out`, its spec beside it. Raises ParityError where the file departs from torch."""
     network, spec = load(weights), nano_spec(sha256_of(weights))
     assert spec.window.slots == SLOTS
