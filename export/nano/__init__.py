@@ -1,0 +1,1 @@
+"""depthcast-nano: the embedded model, its scenes, its training and its evaluation."""

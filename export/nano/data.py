@@ -1,0 +1,160 @@
+"""Where training batches come from: rendered shards, which may still be growing, and real RGB-D frames.
+
+A batch is a function of (seed, step) and of what the pool holds, so a resumed run draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from export.nano.augment import crop_grid, sample, spoil, standardise
+
+UNKNOWN = -1.0
+SIZES = ((192, 256), (192, 256), (160, 288), (224, 224), (160, 224), (192, 288), (256, 192))
+"""Input sizes a batch may have: most of one area, all the usual shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: float32 [B, T, 3, H, W], normalised; inverse: [B, T, H, W], negative where unknown.
+
+    starts: bool [B, T], True where the stream restarts; group: frames that share one scale and shift.
+    """
+
+    images: Tensor
+    inverse: Tensor
+    starts: Tensor
+    group: int
+
+
+class Source(Protocol):
+    """Something clips are drawn from."""
+
+    def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
+        """uint8 [frames, h, w, 3] and inverse depth [frames, h', w'], negative where unknown."""
+
+
+class RenderedPool:
+    """All complete shards in a folder; `refresh` takes up new ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shards: dict[str, tuple[NDArray[np.uint8], NDArray[np.float16]]] = {}
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Map new shards; returns how many there are."""
+        for depth in sorted(self._folder.glob("*-??????.inv.npy")):
+            name = depth.name.removesuffix(".inv.npy")
+            if name not in self._shards:
+                rgb = np.load(depth.with_name(f"{name}.rgb.npy"), mmap_mode="r")
+                self._shards[name] = rgb, np.load(depth, mmap_mode="r")
+        return len(self._shards)
+
+    def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
+        names = [n for n, (rgb, _) in self._shards.items() if rgb.shape[1] >= frames]
+        rgb, inverse = self._shards[rng.choice(names)]
+        scene, first = rng.randrange(len(rgb)), rng.randrange(rgb.shape[1] - frames + 1)
+        chosen = slice(first, first + frames)
+        return torch.from_numpy(rgb[scene, chosen].copy()), torch.from_numpy(inverse[scene, chosen].copy())
+
+
+class RealFrames:
+    """Frames `first` … `last` (inclusive) of an RGB-D folder.
+
+    rgb/NNNN.jpg and depth/NNNN.png, in millimetres, 0 = unknown, at half the picture's size or any other.
+    """
+
+    def __init__(self, folder: Path, first: int, last: int) -> None:
+        names = [p.stem for p in sorted((folder / "rgb").glob("*.jpg"))]
+        names = [n for i, n in enumerate(names) if first <= i <= last]
+        self.rgb = np.stack([np.asarray(Image.open(folder / "rgb" / f"{n}.jpg").convert("RGB")) for n in names])
+        depth = np.stack([np.asarray(Image.open(folder / "depth" / f"{n}.png")) for n in names]).astype(np.float32)
+        self.inverse = np.where(depth > 0, 1000.0 / np.maximum(depth, 1), UNKNOWN).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+    def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
+        """Consecutive frames, or every second or third; forwards or backwards."""
+        step = rng.choice((1, 1, 2, 3)) if frames > 1 else 1
+        first = rng.randrange(len(self) - (frames - 1) * step)
+        index = list(range(first, first + frames * step, step))
+        if rng.random() < 0.5:
+            index.reverse()
+        return torch.from_numpy(self.rgb[index]), torch.from_numpy(self.inverse[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What one batch holds: `size` clips of `frames` frames, a share `real` of them real.
+
+    A batch of clips is, with probability `cut`, spliced in the middle: half of those restart the stream there.
+    """
+
+    size: int
+    frames: int
+    real: float
+    cut: float = 0.3
+
+
+def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: int, step: int) -> Batch:
+    """The batch of this step. sources: rendered and real clips."""
+    rng = random.Random(seed * 1_000_003 + step)
+    noise = torch.Generator().manual_seed(rng.getrandbits(60))
+    height, width = rng.choice(SIZES)
+    rendered, real = sources
+    spliced = mixture.frames > 1 and rng.random() < mixture.cut
+    part = mixture.frames // 2 if spliced else mixture.frames
+    images, inverse, starts = [], [], []
+    for index in range(mixture.size):
+        share = mixture.real * mixture.size
+        is_real = real is not None and index + rng.random() < share
+        source = real if is_real and real is not None else rendered
+        clip = [_one(source, rng, noise, part, height, width) for _ in range(mixture.frames // part)]
+        images.append(torch.cat([c[0] for c in clip]))
+        inverse.append(torch.cat([c[1] for c in clip]))
+        begins = torch.zeros(mixture.frames, dtype=torch.bool)
+        begins[0] = True
+        begins[part % mixture.frames] |= rng.random() < 0.5
+        starts.append(begins)
+    return Batch(standardise(torch.stack(images)), torch.stack(inverse), torch.stack(starts), part)
+
+
+def _one(
+    source: Source, rng: random.Random, noise: torch.Generator, frames: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    rgb, inverse = source.draw(rng, frames)
+    grid = crop_grid(rng, height, width, rgb.shape[2] / rgb.shape[1])
+    picture, depth = sample(rgb, inverse, grid)
+    return spoil(picture, rng, noise), depth
+
+
+def batches(
+    sources: tuple[RenderedPool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int
+) -> Iterator[Batch]:
+    """The batches of steps first … last-1, three made ahead in another thread; the pool is refreshed now and then."""
+
+    def make(step: int) -> Batch:
+        if step % 20 == 0:
+            sources[0].refresh()
+        return make_batch(sources, mixture, seed, step)
+
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as worker:
+        ahead: list[Future[Batch]] = [worker.submit(make, s) for s in range(first, min(first + 3, last))]
+        for step in range(first, last):
+            batch = ahead.pop(0).result()
+            if step + 3 < last:
+                ahead.append(worker.submit(make, step + 3))
+            yield batch

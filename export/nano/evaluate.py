@@ -1,0 +1,168 @@
+"""Accuracy on real RGB-D frames and steadiness on a still clip, against baselines measured the same way.
+
+Scale and shift are fitted to every frame in inverse depth (least squares over the pixels with a reading), then
+AbsRel = mean |d - d*| / d* and delta1 = share with max(d/d*, d*/d) < 1.25, in depth, averaged over frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from export.nano.augment import standardise
+from export.nano.data import RealFrames
+from export.nano.model import SLOTS, WINDOW, NanoNetwork, load
+
+FARTHEST = 30.0
+"""Depth in metres that a fitted map may say at most; also bounds what a fit below zero costs."""
+
+TRAIN_LAST, VALIDATION_FIRST, VALIDATION_LAST = 559, 573, 722
+"""Frames of fr1/rpy: 0-559 train, 573-722 validate."""
+
+Predictor = Callable[[Tensor], NDArray[np.float32]]
+"""uint8 [H, W, 3] of the next frame to an inverse depth map of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Means over frames."""
+
+    abs_rel: float
+    delta1: float
+
+
+def fit_frame(predicted: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`predicted` [n] with the least-squares scale and shift onto `inverse` [n]."""
+    design = np.stack((predicted, np.ones_like(predicted)), 1)
+    solution = np.linalg.lstsq(design, inverse, rcond=None)[0]
+    fitted: NDArray[np.float64] = design @ solution
+    return fitted
+
+
+def frame_accuracy(predicted: NDArray[np.float32], inverse: NDArray[np.float32]) -> Accuracy:
+    """Both [h, w]; inverse depth in 1/m, not positive where there is no reading."""
+    known = inverse > 0
+    truth = inverse[known].astype(np.float64)
+    fitted = np.maximum(fit_frame(predicted[known].astype(np.float64), truth), 1.0 / FARTHEST)
+    ratio = np.maximum(fitted / truth, truth / fitted)
+    return Accuracy(float(np.mean(np.abs(truth / fitted - 1.0))), float(np.mean(ratio < 1.25)))
+
+
+def accuracy(predict: Predictor, frames: RealFrames, every: int = 1) -> Accuracy:
+    """Over all frames, or every n-th."""
+    results = []
+    for index in range(0, len(frames), every):
+        truth = frames.inverse[index]
+        if (truth > 0).sum() < 100:
+            continue
+        results.append(frame_accuracy(resized(predict(torch.from_numpy(frames.rgb[index])), truth.shape), truth))
+    return Accuracy(float(np.mean([r.abs_rel for r in results])), float(np.mean([r.delta1 for r in results])))
+
+
+def resized(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Bilinear."""
+    tensor = torch.from_numpy(depth)[None, None]
+    out: NDArray[np.float32] = F.interpolate(tensor, size=shape, mode="bilinear")[0, 0].numpy()
+    return out
+
+
+def constant_map(rgb: Tensor) -> NDArray[np.float32]:
+    """Baseline: the same everywhere."""
+    return np.ones(rgb.shape[:2], np.float32)
+
+
+def row_plane(rgb: Tensor) -> NDArray[np.float32]:
+    """Baseline: nearer with every row down."""
+    height, width = rgb.shape[:2]
+    return np.repeat(np.linspace(0, 1, height, dtype=np.float32)[:, None], width, 1)
+
+
+def prepared(rgb: Tensor, height: int, width: int) -> Tensor:
+    """uint8 [h, w, 3] to the network's input [1, 3, height, width]."""
+    picture = rgb.permute(2, 0, 1)[None].float() / 255
+    return standardise(F.interpolate(picture, size=(height, width), mode="bilinear", antialias=True))
+
+
+class Streaming:
+    """Frames one after another through the network's step, its window kept as the runtime keeps it."""
+
+    def __init__(self, network: NanoNetwork, height: int, width: int) -> None:
+        self._network, self._size = network, (height, width)
+        self._caches = [torch.zeros(1, cells, SLOTS, c) for cells, c in network.cache_shapes(height, width)]
+        self._time = 0
+
+    @torch.no_grad()
+    def __call__(self, rgb: Tensor) -> NDArray[np.float32]:
+        positions, mask = torch.zeros(1, WINDOW, dtype=torch.int64), torch.zeros(1, WINDOW)
+        positions[0, SLOTS], mask[0, SLOTS] = WINDOW - 1, 1.0
+        for back in range(1, min(self._time, SLOTS) + 1):
+            slot = (self._time - back) % SLOTS
+            positions[0, slot], mask[0, slot] = WINDOW - 1 - back, 1.0
+        image = prepared(rgb, *self._size)
+        depth, *features = self._network.forward_step(image, positions, mask, *self._caches)
+        for cache, feature in zip(self._caches, features, strict=True):
+            cache[:, :, self._time % SLOTS] = feature
+        self._time += 1
+        out: NDArray[np.float32] = depth[0].numpy()
+        return out
+
+
+def single_frames(network: NanoNetwork, height: int, width: int) -> Predictor:
+    """The network on every frame as if it were the first of a stream."""
+
+    def predict(rgb: Tensor) -> NDArray[np.float32]:
+        return Streaming(network, height, width)(rgb)
+
+    return predict
+
+
+def flicker(maps: NDArray[np.float32]) -> float:
+    """maps: [T, H, W] of a scene and camera that stand still. Median over pixels of the mean change from frame to
+    frame, relative to the clip's range (2nd to 98th percentile).
+    """
+    low, high = np.quantile(maps, (0.02, 0.98))
+    change = np.abs(np.diff(maps, axis=0)).mean(0)
+    return float(np.median(change) / max(float(high - low), 1e-9))
+
+
+def evaluate(network: NanoNetwork, data: Path, height: int, width: int, every: int = 1) -> dict[str, Accuracy]:
+    """All predictors on both validation sets in `data`."""
+    desk = RealFrames(data / "tum_fr1_rpy", VALIDATION_FIRST, VALIDATION_LAST)
+    cabinet = RealFrames(data / "tum_fr3_cabinet", 0, 10_000)
+    results = {}
+    for name, frames in (("desk", desk), ("cabinet", cabinet)):
+        results[f"{name}.frame"] = accuracy(single_frames(network, height, width), frames, every)
+        results[f"{name}.row_plane"] = accuracy(row_plane, frames, every)
+        results[f"{name}.constant"] = accuracy(constant_map, frames, every)
+    results["desk.stream"] = accuracy(Streaming(network, height, width), desk, every)
+    return results
+
+
+def main() -> None:
+    """Print and write the figures."""
+    parser = argparse.ArgumentParser(description="Measure the embedded model.")
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path, help="folder with tum_fr1_rpy and tum_fr3_cabinet")
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results = evaluate(load(options.weights), options.data, options.height, options.width, options.every)
+    text = json.dumps({name: asdict(value) for name, value in results.items()}, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Train the embedded network in two stages, so that it can be stopped and continued at any step.
+
+Stage `image`: single frames, memory off. Stage `clip`: clips through the cached window exactly as deployed.
+Files in the run folder: `state.pt` (everything needed to go on), `ema.safetensors` (averaged weights, the result),
+`log.jsonl` (losses and validation).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from export.nano.data import Batch, Mixture, RealFrames, RenderedPool, batches
+from export.nano.encoder import imagenet_state, load_imagenet
+from export.nano.evaluate import TRAIN_LAST, evaluate
+from export.nano.losses import LossWeights, depth_loss
+from export.nano.model import NanoNetwork
+
+WARM_UP = 200
+AVERAGE = 0.998
+"""Decay of the averaged weights per step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One stage of training."""
+
+    run: Path
+    rendered: Path
+    real: Path | None
+    stage: Literal["image", "clip"]
+    steps: int
+    size: int
+    frames: int
+    real_share: float
+    rate: float
+    seed: int
+    save_every: int
+    validate_every: int
+
+
+class Trainer:
+    """Network, averaged network, optimiser and step count."""
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        torch.manual_seed(settings.seed)
+        self.network = NanoNetwork()
+        self.average = NanoNetwork()
+        self.step = 0
+        for network in (self.network, self.average):
+            network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average.requires_grad_(False)
+        self.optimiser = _optimiser(self.network, settings)
+
+    @property
+    def state_path(self) -> Path:
+        """Where this run's state is kept."""
+        return self.settings.run / "state.pt"
+
+    def begin(self) -> None:
+        """Continue where the run folder left off, or start from ImageNet weights."""
+        if not self.state_path.exists():
+            load_imagenet(self.network.encoder, imagenet_state())
+            self.average.load_state_dict(self.network.state_dict())
+            return
+        state = torch.load(self.state_path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        if state["stage"] == self.settings.stage:
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+
+    def save(self) -> None:
+        """Write state and averaged weights, each in one move."""
+        state = {
+            "network": self.network.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "step": self.step, "stage": self.settings.stage,
+        }  # fmt: skip
+        partial = self.state_path.with_suffix(".part")
+        torch.save(state, partial)
+        partial.replace(self.state_path)
+        save_average(self.average, self.settings.run / "ema.safetensors")
+
+    def update(self, batch: Batch) -> float:
+        """One step; returns the loss."""
+        for group, base in zip(self.optimiser.param_groups, _rates(self.settings), strict=True):
+            group["lr"] = base * schedule(self.step, self.settings.steps)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            predicted = self._forward(batch)
+        loss = depth_loss(_grouped(predicted.float(), batch.group), self._target(batch), self._weights())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        return float(loss.detach())
+
+    def _forward(self, batch: Batch) -> Tensor:
+        images = batch.images.to(self.device)
+        if self.settings.stage == "clip":
+            return self.network.forward_clip(images, batch.starts.to(self.device))
+        flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        depth = self.network.forward_image(flat)
+        return depth.reshape(*images.shape[:2], *depth.shape[1:])
+
+    def _target(self, batch: Batch) -> Tensor:
+        return _grouped(batch.inverse.to(self.device), batch.group)
+
+    def _weights(self) -> LossWeights:
+        return LossWeights(temporal=3.0 if self.settings.stage == "clip" else 0.0)
+
+
+def _grouped(x: Tensor, group: int) -> Tensor:
+    """[B, T, H, W] to [B·T/group, group, H, W]."""
+    return x.reshape(-1, group, *x.shape[2:])
+
+
+def _rates(settings: Settings) -> tuple[float, float]:
+    return settings.rate * 0.4, settings.rate
+
+
+def _optimiser(network: NanoNetwork, settings: Settings) -> torch.optim.AdamW:
+    encoder, rest = list(network.encoder.parameters()), []
+    rest = [*network.decoder.parameters(), *network.temporal.parameters()]
+    slow, fast = _rates(settings)
+    groups = [{"params": encoder, "lr": slow}, {"params": rest, "lr": fast}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the full rate: a short rise, then half a cosine down to 2 %."""
+    rise = min(1.0, (step + 1) / WARM_UP)
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+
+
+def save_average(network: NanoNetwork, path: Path) -> None:
+    """The weights as safetensors."""
+    partial = path.with_suffix(".part")
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial)
+    partial.replace(path)
+
+
+def train(settings: Settings, device: torch.device) -> None:
+    """Run the stage to its last step, from wherever the run folder stands."""
+    settings.run.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(settings, device)
+    trainer.begin()
+    real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
+    sources = RenderedPool(settings.rendered), real
+    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0)
+    clock, losses = time.monotonic(), []
+    for batch in batches(sources, mixture, settings.seed, trainer.step, settings.steps):
+        losses.append(trainer.update(batch))
+        if trainer.step % 20 == 0:
+            pace = len(losses) * settings.size * settings.frames / (time.monotonic() - clock)
+            _log(settings, {"step": trainer.step, "loss": sum(losses) / len(losses), "frames_per_s": pace})
+            clock, losses = time.monotonic(), []
+        if trainer.step % settings.save_every == 0 or trainer.step == settings.steps:
+            trainer.save()
+        if settings.real and (trainer.step % settings.validate_every == 0 or trainer.step == settings.steps):
+            found = evaluate(trainer.average, settings.real, 192, 256, every=5)
+            _log(settings, {"step": trainer.step, **{k: round(v.abs_rel, 4) for k, v in found.items()}})
+            clock = time.monotonic()
+
+
+def _log(settings: Settings, record: dict[str, float]) -> None:
+    with (settings.run / "log.jsonl").open("a") as file:
+        file.write(json.dumps({"stage": settings.stage, **record}) + "\n")
+
+
+def parse(arguments: list[str] | None = None) -> Settings:
+    """Settings from the command line."""
+    parser = argparse.ArgumentParser(description="Train the embedded network.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("rendered", type=Path, help="folder of shards")
+    parser.add_argument("--real", type=Path, help="folder with tum_fr1_rpy and tum_fr3_cabinet")
+    parser.add_argument("--stage", choices=("image", "clip"), default="image")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--real-share", type=float, default=0.2)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--validate-every", type=int, default=400)
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    train(parse(), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
