@@ -25,9 +25,7 @@ class Colormap(StrEnum):
     VIRIDIS = "viridis"
 
 
-def colourise(
-    depth: NDArray[np.float32], shown: DisplayRange, unit: Unit, colormap: Colormap
-) -> NDArray[np.uint8]:
+def colourise(depth: NDArray[np.float32], shown: DisplayRange, unit: Unit, colormap: Colormap) -> NDArray[np.uint8]:
     """A picture uint8 [H, W, 3] RGB of depth float32 [H, W].
 
     shown: what the ends of the map stand for; values beyond take the colour of the end, NaN that of the far end.
@@ -35,10 +33,8 @@ def colourise(
     """
     span = shown.high - shown.low
     scale = (_STEPS - 1) / span if span > 0 else 0.0
-    if unit is Unit.METRE:
-        steps = (shown.high - depth) * np.float32(scale)
-    else:
-        steps = (depth - shown.low) * np.float32(scale)
+    from_far = shown.high - depth if unit is Unit.METRE else depth - shown.low
+    steps = from_far * np.float32(scale)
     # fmax and fmin put NaN at the far end, step 0.
     np.fmin(np.fmax(steps, 0, out=steps), _STEPS - 1, out=steps)
     rgba: NDArray[np.uint8] = _table(colormap).take(steps.astype(np.intp)).view(np.uint8)

@@ -32,9 +32,7 @@ FADED = len(REPEATED) - KEYS
 ADVANCE = WINDOW - len(REPEATED)
 
 
-def offline(
-    frames: Iterable[Frame], session: WindowSession, timings: StageTimes | None = None
-) -> Iterator[DepthFrame]:
+def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes | None = None) -> Iterator[DepthFrame]:
     """Depth of a clip, one depth frame for each frame, in order; holds at most two windows of frames.
 
     session: a window graph of 32 frames with its input size fixed. Metric maps are joined as they are, relative ones
@@ -43,7 +41,9 @@ def offline(
     Raises ValueError for a session of another window length; StepError when the engine fails.
     """
     if session.spec.frames != WINDOW:
-        raise ValueError(f"offline mode needs a window of {WINDOW} frames, {session.spec.name} has {session.spec.frames}")
+        raise ValueError(
+            f"offline mode needs a window of {WINDOW} frames, {session.spec.name} has {session.spec.frames}"
+        )
     times = timings or StageTimes()
     windows = _Windows(iter(frames), session.spec, times)
     joined = Joined(fits=session.spec.unit is Unit.RELATIVE)

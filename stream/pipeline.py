@@ -55,9 +55,7 @@ def run(
 class _Run:
     """The threads, boxes and counts of one run."""
 
-    def __init__(
-        self, source: Source, sinks: Sequence[Sink], stop: threading.Event, timings: StageTimes
-    ) -> None:
+    def __init__(self, source: Source, sinks: Sequence[Sink], stop: threading.Event, timings: StageTimes) -> None:
         overflow = Overflow.REPLACE if source.info.live else Overflow.WAIT
         self._source = source
         self._sinks = {_label(sink, number): sink for number, sink in enumerate(sinks)}

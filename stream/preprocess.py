@@ -22,9 +22,7 @@ _VDA_LONGEST_SIDE = 1280
 _CUBIC_A = -0.75
 
 
-def network_size(
-    spec: ModelSpec, height: int, width: int, input_size: int | None = None
-) -> tuple[int, int]:
+def network_size(spec: ModelSpec, height: int, width: int, input_size: int | None = None) -> tuple[int, int]:
     """(height, width) of the network's input for frames of height × width pixels.
 
     spec: its own size where that is fixed. Models of multiple 14 follow Video Depth Anything: `input_size` is the

@@ -77,11 +77,7 @@ def _difference(before: Thumbnail, now: Thumbnail) -> float:
     still = _correlation(before, now)
     if still > _SIMILAR:
         return 1 - still
-    shifts = [
-        (y, x)
-        for y in range(-_SHIFT_ROWS, _SHIFT_ROWS + 1)
-        for x in range(-_SHIFT_COLUMNS, _SHIFT_COLUMNS + 1)
-    ]
+    shifts = [(y, x) for y in range(-_SHIFT_ROWS, _SHIFT_ROWS + 1) for x in range(-_SHIFT_COLUMNS, _SHIFT_COLUMNS + 1)]
     best = max(_correlation(*_overlap(before, now, y, x)) for y, x in shifts)
     return 1 - (max(still, 0.0) + max(best, 0.0)) / 2
 

@@ -39,9 +39,7 @@ class FileSource:
 
     __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "damaged")
 
-    def __init__(
-        self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None
-    ) -> None:
+    def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames starts at 1, got {max_frames}")
         if output_fps is not None and output_fps <= 0:

@@ -24,9 +24,7 @@ class SyntheticSource:
 
     __slots__ = ("_info", "_texture")
 
-    def __init__(
-        self, height: int, width: int, rate: Fraction = Fraction(30), frames: int | None = None
-    ) -> None:
+    def __init__(self, height: int, width: int, rate: Fraction = Fraction(30), frames: int | None = None) -> None:
         if height < 1 or width < 1 or rate <= 0:
             raise ValueError(f"a scene needs a size and a rate above zero, got {height}x{width} at {rate} fps")
         duration_s = None if frames is None else float(frames / rate)
