@@ -1,0 +1,71 @@
+"""What a measurement was made on: a number without it says nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Machine, software and commit of a measurement.
+
+    cores: usable by the process. load: one-minute average when it began, so that a busy machine shows.
+    """
+
+    date: str
+    cpu: str
+    cores: int
+    load: float
+    system: str
+    python: str
+    engine: str
+    numpy: str
+    commit: str
+
+
+def conditions(engine: str) -> Conditions:
+    """The conditions of a measurement that is made now, with `engine` onnx or torch."""
+    package = "onnxruntime" if engine == "onnx" else engine
+    return Conditions(
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        engine=f"{package} {version(package)}",
+        numpy=version("numpy"),
+        commit=_commit(),
+    )
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """One JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def _cpu() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "unknown"
