@@ -1,1 +1,38 @@
-"""Where depth frames go."""
+"""Where depth goes. A file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stream.frame import DepthFrame
+
+
+class Sink(Protocol):
+    """Takes depth frames in order from one thread; ended by exactly one of `close` and `abort`."""
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Take the next frame. Raises SinkError when it cannot be written."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still held and give the output its final name. Raises SinkError; then call `abort`."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the output and leave nothing behind; harmless when repeated or after `close`."""
+        ...
+
+
+class NullSink:
+    """Takes everything, keeps nothing: for measuring."""
+
+    __slots__ = ()
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Nothing happens."""
+
+    def close(self) -> None:
+        """Nothing happens."""
+
+    def abort(self) -> None:
+        """Nothing happens."""

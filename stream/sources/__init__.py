@@ -1,1 +1,58 @@
-"""Where frames come from."""
+"""Where frames come from. A source is opened by its constructor and read once, by iterating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Protocol, Self
+
+from stream.frame import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a stream before its first frame is taken.
+
+    height, width: pixels of the first frame, upright.
+    rate: average frames per second; None where the container does not say.
+    time_base: seconds in one unit of `Frame.pts`.
+    frames, duration_s: estimates of what iteration will yield; None where unknown or endless.
+    live: frames arrive in their own time and may be dropped; False: they wait for us.
+    audio: there is a sound track beside the pictures.
+    name: what to call the source in messages.
+    """
+
+    height: int
+    width: int
+    rate: Fraction | None
+    time_base: Fraction
+    frames: int | None
+    duration_s: float | None
+    live: bool
+    audio: bool
+    name: str
+
+
+class Source(Protocol):
+    """Frames in order of presentation. Live sources bound every wait, so that a stop request is seen in time."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """Known once the source is open."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, once; ends at the end of the stream. Raises SourceError when reading fails."""
+        ...
+
+    def close(self) -> None:
+        """Free what the source holds; harmless when repeated."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

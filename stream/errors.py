@@ -1,0 +1,13 @@
+"""What can go wrong around the network. Every message says in one line what failed, on what, and what to do."""
+
+
+class StreamError(Exception):
+    """Root of this package's errors."""
+
+
+class SourceError(StreamError):
+    """A source cannot be opened or read."""
+
+
+class SinkError(StreamError):
+    """An output cannot be created, written or finished."""

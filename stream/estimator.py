@@ -1,0 +1,131 @@
+"""One stream's depth, frame by frame: the network is shared, everything here belongs to the stream."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from engines.errors import StepError
+from engines.session import Session
+from engines.spec import ModelSpec
+from stream.frame import DepthFrame, DisplayRange, Frame
+from stream.postprocess import update_range
+from stream.preprocess import resize_map, write_image
+from stream.scenecut import SceneState, thumbnail, watch
+from stream.stats import StageTimes
+from stream.window import FeatureWindow
+
+_ARRAY_RATE = Fraction(30)
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, slots=True)
+class _Previous:
+    """What the next frame is compared with."""
+
+    height: int
+    width: int
+    time_s: float
+
+
+class DepthEstimator:
+    """Steps frames of one stream through a session.
+
+    session: shared by any number of estimators, stepped from one thread at a time; its input size is fixed.
+    scene_cut: restart the window and the range at hard cuts.
+    gap_s: a longer pause between two frames (seconds of stream time) restarts the window, as does a new frame size.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_converter",
+        "_gap_s",
+        "_previous",
+        "_range",
+        "_scene",
+        "_scene_cut",
+        "_session",
+        "_taken",
+        "_window",
+        "timings",
+    )
+
+    def __init__(self, session: Session, scene_cut: bool = True, gap_s: float = 1.0) -> None:
+        self._session = session
+        self._scene_cut = scene_cut
+        self._gap_s = gap_s
+        self._cache = session.new_cache(1)
+        self._window = FeatureWindow(session.spec.window)
+        self._converter = VideoReformatter()
+        self.timings = StageTimes()
+        """Stages preprocess, infer and postprocess of all steps so far."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: what follows is byte-equal to a first run."""
+        self._window.reset()
+        self._scene = SceneState()
+        self._range: DisplayRange | None = None
+        self._previous: _Previous | None = None
+        self._taken = 0
+
+    def step(self, frame: Frame) -> DepthFrame:
+        """Depth of the next frame.
+
+        Raises StepError when the engine fails; the stream has then been restarted, and the next frame is its first.
+        """
+        now = _Previous(frame.height, frame.width, float(frame.pts * frame.time_base))
+        with self.timings.timed("preprocess"):
+            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter)
+            self._restart_where_needed(now)
+        plan = self._window.plan()
+        try:
+            with self.timings.timed("infer"):
+                depth = self._session.step(self._cache, [plan])[0]
+        except StepError:
+            self._cache.clear()
+            self.reset()
+            raise
+        with self.timings.timed("postprocess"):
+            dt_s = now.time_s - self._previous.time_s if self._previous else 0.0
+            self._range = update_range(self._range, depth, dt_s)
+            full_size = resize_map(depth, frame.height, frame.width)
+        self._previous = now
+        return DepthFrame(frame, full_size, self._session.spec.unit, self._range, self._window.t == 1)
+
+    def _restart_where_needed(self, now: _Previous) -> None:
+        is_cut = self._scene_cut and self._opens_scene()
+        before = self._previous
+        if is_cut:
+            self._range = None
+        if before is not None and (
+            is_cut
+            or (before.height, before.width) != (now.height, now.width)
+            or not 0 <= now.time_s - before.time_s <= self._gap_s
+        ):
+            self._window.reset()
+
+    def _opens_scene(self) -> bool:
+        luma = _luma(self._cache.image[0], self._session.spec)
+        self._scene, is_cut = watch(self._scene, thumbnail(luma))
+        return is_cut
+
+    def step_array(self, image: NDArray[np.uint8]) -> DepthFrame:
+        """Depth of an image uint8 [H, W, 3] RGB; calls count as frames at 30 fps."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = Frame(picture, self._taken, self._taken, 1 / _ARRAY_RATE, time.monotonic_ns())
+        self._taken += 1
+        return self.step(frame)
+
+
+def _luma(image: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """float32 [H, W], 0..255, of the network's normalised input [3, H, W]."""
+    weights = 255 * np.array(_LUMA, np.float32)
+    mean, std = np.array([spec.mean, spec.std], np.float32)
+    return np.asarray(np.tensordot(weights * std, image, axes=1) + weights @ mean, np.float32)

@@ -1,0 +1,111 @@
+"""The sound of a file, carried over beside new pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+
+from stream.sources.file import origin_of
+
+AudioPacket: TypeAlias = "av.Packet[AudioStream]"
+_FITS_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
+_WHOLE_S = 1
+"""Pictures that end this close to the end of the file's were not cut short: the sound then runs to its own end."""
+
+
+class AudioTrack:
+    """Reads the first sound track of a file and writes it into `output`, in step with the pictures.
+
+    Copied packet by packet where mp4 takes the codec, else encoded as AAC; packets that are damaged or out of order
+    are left out. To be created before the first packet of `output`. Raises FFmpegError or ValueError when the track
+    can be neither copied nor decoded.
+    """
+
+    __slots__ = ("_input", "_out", "_output", "_packets", "_pictures_end_s", "_shift_s", "_track")
+
+    def __init__(self, source: Path, output: OutputContainer) -> None:
+        self._input: InputContainer = av.open(f"file:{source}", options={"protocol_whitelist": "file"})
+        self._output = output
+        try:
+            self._track = self._input.streams.audio[0]
+            self._out, self._packets = self._route(self._track)
+        except BaseException:
+            self._input.close()
+            raise
+        pictures = self._input.streams.video[0]
+        clock = pictures.time_base or Fraction(0)
+        self._shift_s = origin_of(pictures) * clock
+        self._pictures_end_s = Fraction(pictures.duration or 0) * clock or Fraction(
+            self._input.duration or 0, av.time_base
+        )
+
+    def write_until(self, time_s: Fraction) -> None:
+        """Write the packets that begin before `time_s`, counted from the first picture."""
+        for packet in self._packets:
+            if _begins_s(packet) >= time_s:
+                self._packets = chain([packet], self._packets)
+                return
+            self._output.mux(packet)
+
+    def finish(self, end_s: Fraction) -> None:
+        """Write what remains: up to the last picture's end, or all where the pictures ran to their own end."""
+        if end_s >= self._pictures_end_s - _WHOLE_S:
+            self._output.mux(list(self._packets))
+        else:
+            self.write_until(end_s)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that is read."""
+        self._input.close()
+
+    def _route(self, track: AudioStream) -> tuple[AudioStream, Iterator[AudioPacket]]:
+        if track.codec_context.name in _FITS_MP4:
+            return self._output.add_stream_from_template(track), self._in_order(self._copied())
+        if track.codec_context.layout.nb_channels == 0:
+            raise ValueError("its channels are unknown")
+        out = self._output.add_stream("aac", rate=track.codec_context.sample_rate)
+        out.codec_context.layout = track.codec_context.layout
+        return out, self._in_order(self._encoded(out))
+
+    def _copied(self) -> Iterator[AudioPacket]:
+        for packet in self._input.demux(self._track):
+            if packet.dts is None or packet.pts is None:
+                continue
+            shift = round(self._shift_s / packet.time_base)
+            packet.dts, packet.pts = packet.dts - shift, packet.pts - shift
+            packet.stream = self._out
+            yield packet
+
+    def _encoded(self, out: AudioStream) -> Iterator[AudioPacket]:
+        for packet in self._input.demux(self._track):
+            try:
+                sounds = packet.decode()
+            except av.FFmpegError:
+                continue
+            for sound in sounds:
+                assert isinstance(sound, av.AudioFrame)
+                if sound.pts is not None and sound.time_base is not None:
+                    sound.pts -= round(self._shift_s / sound.time_base)
+                yield from out.encode(sound)
+        yield from out.encode(None)
+
+    @staticmethod
+    def _in_order(packets: Iterator[AudioPacket]) -> Iterator[AudioPacket]:
+        last: int | None = None
+        for packet in packets:
+            if packet.dts is not None and (last is None or packet.dts > last):
+                last = packet.dts
+                yield packet
+
+
+def _begins_s(packet: AudioPacket) -> Fraction:
+    assert packet.dts is not None
+    return packet.dts * packet.time_base

@@ -1,0 +1,130 @@
+"""Depth as 16-bit gray video, lossless (FFV1 in Matroska), and back.
+
+A value is `offset + scale · code`. Metres are stored as millimetres, up to 65.535 m; farther counts as that. Relative
+depth takes its scale from the first frame, with room for values four times as large; code steps are then at most a
+sixteen-thousandth of the first frame's largest value. Values that are not finite become code 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import Unit
+from stream.errors import SourceError
+from stream.frame import DepthFrame
+from stream.preprocess import resize_map
+from stream.sinks.unfinished import Unfinished
+from stream.sources import SourceInfo
+
+_TOP = 65535
+_METRES_PER_CODE = 0.001
+_HEADROOM = 4.0
+_UNKNOWN_RATE = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class Gray16Scale:
+    """What a code means: depth = offset + scale · code, in `unit`. Stored as container tags DEPTH_*."""
+
+    scale: float
+    offset: float
+    unit: Unit
+
+    def encode(self, depth: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """Codes uint16 [H, W] of depth float32 [H, W]."""
+        codes = np.rint((depth - np.float32(self.offset)) * np.float32(1 / self.scale))
+        finite = np.nan_to_num(codes, nan=0, posinf=0, neginf=0)
+        clipped: NDArray[np.float32] = np.clip(finite, 0, _TOP)
+        return clipped.astype(np.uint16)
+
+    def decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Depth float32 [H, W] of codes uint16 [H, W]."""
+        return codes * np.float32(self.scale) + np.float32(self.offset)
+
+
+class Gray16Sink:
+    """Writes every depth frame at the first one's size. `clipped` counts the frames with values beyond the top code.
+
+    A run without a single frame leaves no file. Raises SinkError.
+    """
+
+    __slots__ = ("_container", "_file", "_rate", "_scale", "_stream", "clipped")
+
+    def __init__(self, path: Path, info: SourceInfo) -> None:
+        self._file = Unfinished(path)
+        self._rate = info.rate or _UNKNOWN_RATE
+        self._scale: Gray16Scale | None = None
+        self.clipped = 0
+        try:
+            with self._file.errors():
+                self._container = av.open(f"file:{self._file.temporary}", "w", format="matroska")
+            options = {"level": "3", "slices": "4", "slicecrc": "1"}
+            self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
+            context = self._stream.codec_context
+            context.width, context.height = info.width, info.height
+            context.pix_fmt, context.time_base = "gray16le", info.time_base
+        except BaseException:
+            self._file.discard()
+            raise
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Encode one map."""
+        if self._scale is None:
+            self._scale = _scale_for(depth_frame)
+            self._container.metadata.update(
+                DEPTH_SCALE=repr(self._scale.scale),
+                DEPTH_OFFSET=repr(self._scale.offset),
+                DEPTH_UNIT=self._scale.unit.value,
+            )
+        context = self._stream.codec_context
+        depth = resize_map(depth_frame.depth, context.height, context.width)
+        codes = self._scale.encode(depth)
+        self.clipped += bool(np.any(codes == _TOP))
+        picture = av.VideoFrame.from_ndarray(codes, format="gray16le")
+        picture.pts, picture.time_base = depth_frame.frame.pts, depth_frame.frame.time_base
+        with self._file.errors():
+            self._container.mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if self._scale is None:
+            self.abort()
+            return
+        with self._file.errors():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+        self._file.commit()
+
+    def abort(self) -> None:
+        """Drop the file."""
+        with suppress(OSError, av.FFmpegError):
+            self._container.close()
+        self._file.discard()
+
+
+def read_gray16(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Depth float32 [H, W] of every frame of a file that `Gray16Sink` wrote. Raises SourceError for another file."""
+    with av.open(f"file:{path}") as container:
+        tags = container.metadata
+        try:
+            scale = Gray16Scale(float(tags["DEPTH_SCALE"]), float(tags["DEPTH_OFFSET"]), Unit(tags["DEPTH_UNIT"]))
+        except (KeyError, ValueError) as error:
+            raise SourceError(f"{path} carries no depth scale (DEPTH_SCALE, DEPTH_OFFSET, DEPTH_UNIT)") from error
+        for picture in container.decode(video=0):
+            yield scale.decode(picture.to_ndarray().astype(np.uint16, copy=False))
+
+
+def _scale_for(first: DepthFrame) -> Gray16Scale:
+    if first.unit is Unit.METRE:
+        return Gray16Scale(_METRES_PER_CODE, 0.0, first.unit)
+    finite = first.depth[np.isfinite(first.depth)]
+    largest = max(float(finite.max()) if finite.size else 0.0, 1e-3)
+    return Gray16Scale(_HEADROOM * largest / _TOP, 0.0, first.unit)

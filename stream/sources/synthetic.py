@@ -1,0 +1,75 @@
+"""A moving scene made of arithmetic: an endless supply of frames for tests, demonstrations and memory runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frame import Frame
+from stream.sources import SourceInfo
+
+
+class SyntheticSource:
+    """A textured floor under which the camera glides, and a box that crosses it.
+
+    height, width: pixels; rate: frames per second; frames: how many, None for ever. Frames are rgb24, made on demand.
+    """
+
+    __slots__ = ("_info", "_texture")
+
+    def __init__(self, height: int, width: int, rate: Fraction = Fraction(30), frames: int | None = None) -> None:
+        if height < 1 or width < 1 or rate <= 0:
+            raise ValueError(f"a scene needs a size and a rate above zero, got {height}x{width} at {rate} fps")
+        duration_s = None if frames is None else float(frames / rate)
+        self._info = SourceInfo(height, width, rate, 1 / rate, frames, duration_s, False, False, "synthetic")
+        self._texture = _texture(height, 2 * width)
+
+    @property
+    def info(self) -> SourceInfo:
+        """Known from the start."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while self._info.frames is None or index < self._info.frames:
+            picture = av.VideoFrame.from_ndarray(self.render(index), format="rgb24")
+            picture.pts, picture.time_base = index, self._info.time_base
+            yield Frame(picture, index, index, self._info.time_base, time.monotonic_ns())
+            index += 1
+
+    def render(self, index: int) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] of frame `index`; a pure function of it."""
+        height, width = self._info.height, self._info.width
+        shift = 2 * index % width
+        image = self._texture[:, shift : shift + width].copy()
+        side = max(1, min(height, width) // 3)
+        left = 3 * index % max(1, width - side)
+        top = (height - side) // 2
+        image[top : top + side, left : left + side] = (220, 180, 40)
+        return image
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _texture(height: int, width: int) -> NDArray[np.uint8]:
+    """Two waves whose pattern repeats after half the width, so that the camera may glide for ever."""
+    y = np.linspace(0, 1, height)[:, None]
+    x = np.arange(width)[None, :] * (4 * np.pi / width)
+    waves = np.stack([np.sin(3 * x + 5 * y), np.sin(7 * x) * np.cos(9 * y), np.cos(5 * x - 4 * y)], axis=-1)
+    return (110 + 50 * waves + 40 * y[..., None]).astype(np.uint8)
