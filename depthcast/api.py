@@ -1,0 +1,84 @@
+"""The two functions most programs need. `depthcast.estimate` and `depthcast.open_model` are these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from depthcast.models import NANO, find
+from depthcast.networks import open_step, open_window
+from depthcast.plan import Engine, Mode, Wanted, plan
+from depthcast.settings import Settings
+from engines.session import Session
+from stream.estimator import DepthEstimator
+from stream.frame import DepthFrame
+from stream.offline import offline
+from stream.sources.file import FileSource
+
+EngineName = Literal["auto", "onnx", "torch", "tensorrt"]
+
+
+def open_model(
+    height: int,
+    width: int,
+    model: str = NANO,
+    *,
+    metric: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    engine: EngineName = "auto",
+    input_size: int | None = None,
+    threads: int | None = None,
+) -> Session:
+    """A loaded network for frames of height × width pixels; share it among `DepthEstimator`s, one for each stream.
+
+    Raises DepthcastError or EngineError, with what to do in the message.
+    """
+    wanted = _wanted(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
+    return open_step(plan(wanted, height, width, Settings.from_environment()), wanted, _silent)
+
+
+def estimate(
+    video: str | os.PathLike[str],
+    model: str = NANO,
+    *,
+    metric: bool = False,
+    mode: Literal["stream", "offline"] = "stream",
+    checkpoint: str | os.PathLike[str] | None = None,
+    engine: EngineName = "auto",
+    input_size: int | None = None,
+    threads: int | None = None,
+    max_frames: int | None = None,
+    scene_cut: bool = True,
+) -> Iterator[DepthFrame]:
+    """Depth of a video file, one `DepthFrame` for each frame, in order, as it is computed.
+
+    Raises DepthcastError, StreamError or EngineError, with what to do in the message.
+    """
+    wanted = _wanted(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
+    with FileSource(Path(video), max_frames=max_frames) as source:
+        route = plan(wanted, source.info.height, source.info.width, Settings.from_environment())
+        if wanted.mode is Mode.OFFLINE:
+            with open_window(route, wanted, _silent) as window_session:
+                yield from offline(source, window_session)
+            return
+        with open_step(route, wanted, _silent) as session:
+            yield from map(DepthEstimator(session, scene_cut).step, source)
+
+
+def _wanted(
+    model: str,
+    metric: bool,
+    mode: Mode,
+    checkpoint: str | os.PathLike[str] | None,
+    engine: EngineName,
+    input_size: int | None,
+    threads: int | None,
+) -> Wanted:
+    path = None if checkpoint is None else Path(checkpoint)
+    return Wanted(find(model, metric), mode, Engine(engine), checkpoint=path, input_size=input_size, threads=threads)
+
+
+def _silent(_line: str) -> None:
+    pass

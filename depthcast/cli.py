@@ -1,0 +1,86 @@
+"""The command line. Every refusal is one line on standard error and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from depthcast import __version__
+from depthcast.commands.export import export
+from depthcast.commands.models import models
+from depthcast.commands.pull import pull
+from depthcast.commands.run import run
+from depthcast.errors import DepthcastError
+from engines.errors import EngineError
+from stream.errors import StreamError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="depthcast",
+    help="Temporally consistent depth for video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(models)
+app.command()(pull)
+app.command()(export)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"depthcast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `depthcast` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(status_of(sys.argv[1:]))
+
+
+def status_of(arguments: Sequence[str]) -> int:
+    """Run a command line; returns its exit status and prints one line to standard error where it fails."""
+    try:
+        return app(list(arguments), prog_name="depthcast", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except DepthcastError as error:
+        return _fail(str(error), error.exit_code)
+    except (StreamError, EngineError) as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except typer.Abort:
+        return _fail("interrupted", INTERRUPTED)
+    except SystemExit as error:
+        return _fail("terminated", error.code if isinstance(error.code, int) else 1)
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    if line:
+        print(f"depthcast: {line}", file=sys.stderr)
+    return status
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    """Unwind as for Ctrl-C, so that nothing half-written stays."""
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,67 @@
+"""Where words for people go: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+
+def tell(line: str) -> None:
+    """A remark on standard error."""
+    print(f"depthcast: {line}", file=sys.stderr, flush=True)
+
+
+class FramesPerSecond(ProgressColumn):
+    """Speed of a task that counts frames."""
+
+    def render(self, task: Task) -> Text:
+        """The speed, empty before it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.1f} fps")
+
+
+@contextmanager
+def frame_progress(title: str, frames: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with frames done, frames per second and the time left; yields what is to be told the frames done."""
+    columns = (MofNCompleteColumn(), FramesPerSecond(), TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        task = bar.add_task(title, total=frames)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with bytes done, bytes per second and the time left; yields what is to be told the bytes.
+
+    It appears with the first byte, so that nothing is drawn where nothing is downloaded.
+    """
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = _bar(*columns)
+    task = bar.add_task(title, total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=Console(stderr=True))

@@ -1,0 +1,134 @@
+"""One file in, depth out: everything a run needs, checked before any of it begins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from depthcast.errors import UsageError
+from depthcast.networks import Say, open_step, open_window
+from depthcast.plan import Mode, Wanted, plan, size_text
+from depthcast.settings import Settings
+from engines.spec import ModelSpec
+from stream.colour import Colormap
+from stream.estimator import DepthEstimator
+from stream.offline import offline
+from stream.pipeline import Estimate, OverFrames, run
+from stream.sinks import Sink
+from stream.sinks.file import Gray16Sink, Resolution, VideoSink
+from stream.sinks.npz import NpzSink
+from stream.sources.file import FileSource
+from stream.stats import StageTimes, Stats
+
+KINDS = (".mp4", ".mkv", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a person asked for, in full.
+
+    output: its suffix chooses what is written: .mp4 a coloured video, .mkv lossless 16-bit depth, .npz float32 maps.
+    raw: a further .npz beside the output.
+    """
+
+    source: Path
+    output: Path
+    wanted: Wanted
+    colormap: Colormap = Colormap.GRAYSCALE
+    resolution: Resolution = Resolution.AUTO
+    side_by_side: bool = False
+    raw: Path | None = None
+    max_frames: int | None = None
+    output_fps: Fraction | None = None
+    scene_cut: bool = True
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files to be written."""
+        return (self.output,) if self.raw is None else (self.output, self.raw)
+
+
+def check_paths(job: Job) -> None:
+    """Raise UsageError where what is to be written cannot be, or would destroy what is to be read."""
+    if job.output.suffix.lower() not in KINDS:
+        raise UsageError(f"the output's suffix must be one of {', '.join(KINDS)}, got {job.output.name}")
+    if job.raw is not None and job.raw.suffix.lower() != ".npz":
+        raise UsageError(f"--raw writes a .npz file, got {job.raw.name}")
+    if job.raw is not None and job.raw.resolve() == job.output.resolve():
+        raise UsageError(f"--raw and the output are the same file: {job.raw}")
+    if job.side_by_side and job.output.suffix.lower() != ".mp4":
+        raise UsageError(f"--side-by-side makes a video: the output must be .mp4, got {job.output.name}")
+    for path in job.outputs:
+        if path.resolve() == job.source.resolve():
+            raise UsageError(f"the output would overwrite the input {job.source}: choose another name")
+        if path.is_dir():
+            raise UsageError(f"the output {path} is a folder: give it a file name")
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent} for the output: make it first")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job whose source and network are open; `run` does it.
+
+    frames: how many there will be, where that is known.
+    """
+
+    job: Job
+    source: FileSource
+    model: str
+    frames: int | None
+    estimate: Estimate
+    timings: StageTimes
+
+    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Stats:
+        """Do it; the outputs appear under their names when they are complete.
+
+        progress: told the figures so far, about ten times a second.
+        stop: ends the run early; what is done by then is finished and kept.
+        Raises StreamError or EngineError; no output is left then.
+        """
+        sinks = _sinks(self)
+        return run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+
+
+@contextmanager
+def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
+    """Check the job, open its source and its network; exports the network first where that is needed.
+
+    Raises DepthcastError, StreamError or EngineError.
+    """
+    check_paths(job)
+    with ExitStack() as opened:
+        source = opened.enter_context(FileSource(job.source, job.max_frames, job.output_fps))
+        route = plan(job.wanted, source.info.height, source.info.width, settings)
+        spec: ModelSpec
+        estimate: Estimate
+        if job.wanted.mode is Mode.OFFLINE:
+            timings = StageTimes()
+            window_session = opened.enter_context(open_window(route, job.wanted, say))
+            spec = window_session.spec
+            estimate = OverFrames(lambda frames: offline(frames, window_session, timings))
+        else:
+            session = opened.enter_context(open_step(route, job.wanted, say))
+            estimator = DepthEstimator(session, job.scene_cut)
+            spec, timings, estimate = session.spec, estimator.timings, estimator.step
+        say(f"{spec.name} at {size_text(route.size)} on {route.engine.value}: {route.why}")
+        yield Prepared(job, source, spec.name, source.info.frames, estimate, timings)
+
+
+def _sinks(ready: Prepared) -> list[Sink]:
+    """Open outputs; where one cannot be opened, those before it are undone."""
+    sinks: list[Sink] = []
+    try:
+        for path in ready.job.outputs:
+            sinks.append(_sink(path, ready))
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+        raise
+    return sinks

@@ -1,0 +1,218 @@
+"""From what was asked for to what will run: which network, on which engine, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import log
+from pathlib import Path
+
+from depthcast.errors import ModelError, UsageError
+from depthcast.models import NANO, PACKAGED_NANO, Model
+from depthcast.settings import Settings
+from engines.spec import VDA_WINDOW, ModelSpec, sha256_of
+from stream.preprocess import network_size
+
+STRETCH = 0.15
+"""Natural logarithm of the ratio of two shapes."""
+EXPORT_PACKAGES = ("torch", "onnx", "onnxscript")
+
+
+class Engine(StrEnum):
+    """What runs the network."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    TORCH = "torch"
+    TENSORRT = "tensorrt"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the network."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+class Mode(StrEnum):
+    """Frame by frame, or window by window with a look ahead."""
+
+    STREAM = "stream"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked for.
+
+    checkpoint: weights of one's own (.pth, .safetensors), or a network that `depthcast export` wrote (.onnx).
+    input_size: of the size rule of the model; None: the model's default.
+    threads: of the engine; None: as many as it likes.
+    """
+
+    model: Model
+    mode: Mode = Mode.STREAM
+    engine: Engine = Engine.AUTO
+    precision: Precision = Precision.AUTO
+    checkpoint: Path | None = None
+    input_size: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a wish is met.
+
+    network: the ONNX file to run; None when torch runs the checkpoint itself.
+    checkpoint: the weights, where they are still needed: by torch, or to export `network` first.
+    size: (height, width) of the network's input in pixels.
+    """
+
+    engine: Engine
+    size: tuple[int, int]
+    why: str
+    network: Path | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is installed here.
+
+    has: tells whether a Python package can be imported.
+    gpu: tells whether torch sees one; asked only where torch is installed.
+    """
+
+    has: Callable[[str], bool]
+    gpu: Callable[[], bool]
+
+
+def _torch_sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+THIS_MACHINE = Machine(lambda package: importlib.util.find_spec(package) is not None, _torch_sees_gpu)
+
+
+def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: Machine = THIS_MACHINE) -> Route:
+    """The best way to run what is wanted on frames of height × width pixels.
+
+    Raises UsageError where options contradict each other and ModelError where something is missing.
+    """
+    _refuse_contradictions(wanted)
+    path = wanted.checkpoint
+    if path is not None and not path.is_file():
+        raise ModelError(f"there is no checkpoint at {path}")
+    if path is not None and path.suffix == ".onnx":
+        spec = ModelSpec.load(path.with_suffix(".json"))
+        size = _size(spec, wanted, height, width)
+        stretched = spec.height is not None and is_stretched((height, width), size)
+        why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
+        return Route(Engine.ONNX, size, why, path)
+    if wanted.model.name == NANO:
+        spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
+        return Route(Engine.ONNX, _size(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
+    return _plan_official(wanted, _size(official_spec(wanted.model), wanted, height, width), settings, machine)
+
+
+def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, machine: Machine) -> Route:
+    checkpoint = checkpoint_of(wanted, settings)
+    network = stored_network(wanted, size, settings)
+    with_torch = wanted.engine is Engine.TORCH
+    if wanted.engine is Engine.AUTO and checkpoint and machine.has("torch") and machine.gpu():
+        return Route(Engine.TORCH, size, "there is a GPU for torch", None, checkpoint)
+    if not with_torch and network.exists() and network.with_suffix(".json").exists():
+        return Route(Engine.ONNX, size, "exported for this size before", network)
+    if steps := steps_to_readiness(wanted, checkpoint, machine):
+        raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}")
+    if with_torch:
+        return Route(Engine.TORCH, size, "as asked", None, checkpoint)
+    return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint)
+
+
+def steps_to_readiness(wanted: Wanted, checkpoint: Path | None, machine: Machine) -> list[str]:
+    """The commands that a person must run first: without weights or, where it is needed, without torch."""
+    needed = ("torch",) if wanted.engine is Engine.TORCH else EXPORT_PACKAGES
+    steps = [] if checkpoint else [f"`depthcast pull {wanted.model.options}`"]
+    if not all(machine.has(package) for package in needed):
+        steps.append("`pip install 'depthcast[export]'`")
+    return steps
+
+
+def official_spec(model: Model) -> ModelSpec:
+    """What is known of an official network before it is exported: enough to choose its input size."""
+    return ModelSpec(
+        name=model.name,
+        kind="step",
+        unit=model.unit,
+        precision="fp32",
+        height=None,
+        width=None,
+        multiple=14,
+        input_size=518,
+        resample="cubic",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        window=VDA_WINDOW,
+        caches=(),
+        frames=1,
+        licence=model.licence,
+        source="" if model.weights is None else model.weights.repository,
+        weights_sha256="",
+        onnx_sha256="",
+    )
+
+
+def stored_network(wanted: Wanted, size: tuple[int, int], settings: Settings) -> Path:
+    """Place of an exported network in the model store; a digest tells weights of one's own apart."""
+    kind = "step" if wanted.mode is Mode.STREAM else "window"
+    own = "" if wanted.checkpoint is None else "-" + sha256_of(wanted.checkpoint)[:12]
+    return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}.onnx"
+
+
+def _refuse_contradictions(wanted: Wanted) -> None:
+    onnx_file = wanted.checkpoint is not None and wanted.checkpoint.suffix == ".onnx"
+    if wanted.engine is Engine.TENSORRT:
+        raise ModelError("this version has no TensorRT engine yet: use --engine onnx")
+    if wanted.precision is Precision.FP16:
+        raise UsageError("fp16 needs a GPU engine; on a CPU use --precision fp32")
+    if onnx_file and wanted.engine is Engine.TORCH:
+        raise UsageError(f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints")
+    if wanted.model.name != NANO or onnx_file:
+        return
+    if wanted.checkpoint is not None:
+        raise UsageError("--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large")
+    if wanted.engine is Engine.TORCH:
+        raise UsageError("nano runs on onnxruntime only: use --engine onnx or auto")
+    if wanted.mode is Mode.OFFLINE:
+        raise UsageError("nano is a streaming network: --mode offline needs VDA-Small, VDA-Base or VDA-Large")
+
+
+def checkpoint_of(wanted: Wanted, settings: Settings) -> Path | None:
+    """The weights asked for, or those that were pulled; None where there are none here."""
+    if wanted.checkpoint is not None:
+        return wanted.checkpoint
+    assert wanted.model.weights is not None
+    path = wanted.model.weights.path(settings)
+    return path if path.exists() else None
+
+
+def _size(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[int, int]:
+    if spec.height is not None and spec.width is not None:
+        return spec.height, spec.width
+    return network_size(spec, height, width, wanted.input_size)
+
+
+def is_stretched(frame: tuple[int, int], network: tuple[int, int]) -> bool:
+    """The shapes of two (height, width) differ by more than the rounding of sizes explains."""
+    return abs(log(frame[0] * network[1] / (frame[1] * network[0]))) > STRETCH
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(height, width) as people write it here: heightxwidth."""
+    return f"{size[0]}x{size[1]}"

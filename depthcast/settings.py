@@ -1,0 +1,53 @@
+"""What the environment decides, read once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthcast.errors import UsageError
+
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things lie and where they come from.
+
+    home: folder of everything that is downloaded or exported (`DEPTHCAST_HOME`).
+    hub: base URL of the official weights (`DEPTHCAST_HUB`), without a slash at the end.
+    """
+
+    home: Path
+    hub: str = HUB
+
+    @property
+    def checkpoints(self) -> Path:
+        """Downloaded official weights."""
+        return self.home / "checkpoints"
+
+    @property
+    def networks(self) -> Path:
+        """The model store: networks exported for one input size each."""
+        return self.home / "networks"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings of this process; UsageError where a variable makes no sense."""
+        values = os.environ if environment is None else environment
+        hub = values.get("DEPTHCAST_HUB", HUB).rstrip("/")
+        if not hub.startswith(("https://", "http://")):
+            raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {hub!r}")
+        home = values.get("DEPTHCAST_HOME", "")
+        return cls(Path(home).expanduser() if home else _user_cache(values) / "depthcast", hub)
+
+
+def _user_cache(values: Mapping[str, str]) -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(values.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(values.get("XDG_CACHE_HOME") or Path.home() / ".cache")
