@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,8 +19,7 @@ from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
-from stream.sinks.file import Gray16Sink, Resolution, VideoSink
-from stream.sinks.npz import NpzSink
+from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sources.file import FileSource
 from stream.stats import StageTimes, Stats
 
@@ -72,28 +71,63 @@ def check_paths(job: Job) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job whose source and network are open; `run` does it.
+class Outcome:
+    """A finished run: its figures, and what a person should know about it, a line each."""
 
-    frames: how many there will be, where that is known.
-    """
+    stats: Stats
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job whose source and network are open; `run` does it."""
 
     job: Job
     source: FileSource
     model: str
-    frames: int | None
     estimate: Estimate
     timings: StageTimes
 
-    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Stats:
-        """Do it; the outputs appear under their names when they are complete.
+    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
+        """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
         Raises StreamError or EngineError; no output is left then.
         """
-        sinks = _sinks(self)
-        return run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        sinks = self._open_sinks()
+        stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        return Outcome(stats, tuple(self._notes(sinks)))
+
+    def _open_sinks(self) -> list[Sink]:
+        """Where one cannot be opened, those before it are undone."""
+        with ExitStack() as undone:
+            sinks = []
+            for path in self.job.outputs:
+                sink = self._sink(path)
+                undone.callback(sink.abort)
+                sinks.append(sink)
+            undone.pop_all()
+        return sinks
+
+    def _sink(self, path: Path) -> Sink:
+        info, job = self.source.info, self.job
+        match path.suffix.lower():
+            case ".npz":
+                return NpzSink(path, info, self.model)
+            case ".mkv":
+                return Gray16Sink(path, info)
+            case _:
+                return VideoSink(path, info, job.colormap, job.resolution, job.side_by_side, job.source)
+
+    def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
+        if self.source.damaged:
+            yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
+        for sink in sinks:
+            if isinstance(sink, VideoSink) and sink.note:
+                yield sink.note
+            if isinstance(sink, Gray16Sink) and sink.clipped:
+                yield f"{sink.clipped} frames have values beyond what 16 bits hold; those were set to the largest"
 
 
 @contextmanager
@@ -118,17 +152,4 @@ def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
             estimator = DepthEstimator(session, job.scene_cut)
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
         say(f"{spec.name} at {size_text(route.size)} on {route.engine.value}: {route.why}")
-        yield Prepared(job, source, spec.name, source.info.frames, estimate, timings)
-
-
-def _sinks(ready: Prepared) -> list[Sink]:
-    """Open outputs; where one cannot be opened, those before it are undone."""
-    sinks: list[Sink] = []
-    try:
-        for path in ready.job.outputs:
-            sinks.append(_sink(path, ready))
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
-    return sinks
+        yield Prepared(job, source, spec.name, estimate, timings)

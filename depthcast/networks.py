@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from depthcast.errors import ModelError, UsageError
 from depthcast.models import NANO, PACKAGED_NANO, Model
@@ -12,6 +13,7 @@ from depthcast.plan import (
     Engine,
     Machine,
     Mode,
+    Precision,
     Route,
     Wanted,
     checkpoint_of,
@@ -78,9 +80,10 @@ def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int], 
     from export.errors import ExportError
     from export.to_onnx import export_step, export_window
 
+    precision: Literal["fp16", "fp32"] = "fp16" if wanted.precision is Precision.FP16 else "fp32"
     write = export_window if wanted.mode is Mode.OFFLINE else export_step
     try:
-        write(CONFIGS[wanted.model.name], checkpoint, out, size, metric=wanted.model.metric)
+        write(CONFIGS[wanted.model.name], checkpoint, out, size, metric=wanted.model.metric, precision=precision)
     except ExportError as error:
         raise ModelError(str(error)) from error
 

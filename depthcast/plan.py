@@ -110,21 +110,22 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         raise ModelError(f"there is no checkpoint at {path}")
     if path is not None and path.suffix == ".onnx":
         spec = ModelSpec.load(path.with_suffix(".json"))
-        size = _size(spec, wanted, height, width)
+        size = _size_in(spec, wanted, height, width)
         stretched = spec.height is not None and is_stretched((height, width), size)
         why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
         return Route(Engine.ONNX, size, why, path)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
-        return Route(Engine.ONNX, _size(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
-    return _plan_official(wanted, _size(official_spec(wanted.model), wanted, height, width), settings, machine)
+        return Route(Engine.ONNX, _size_in(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
+    size = network_size(official_spec(wanted.model), height, width, wanted.input_size)
+    return _plan_official(wanted, size, settings, machine)
 
 
 def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, machine: Machine) -> Route:
     checkpoint = checkpoint_of(wanted, settings)
     network = stored_network(wanted, size, settings)
     with_torch = wanted.engine is Engine.TORCH
-    if wanted.engine is Engine.AUTO and checkpoint and machine.has("torch") and machine.gpu():
+    if _may_use_torch(wanted) and checkpoint and machine.has("torch") and machine.gpu():
         return Route(Engine.TORCH, size, "there is a GPU for torch", None, checkpoint)
     if not with_torch and network.exists() and network.with_suffix(".json").exists():
         return Route(Engine.ONNX, size, "exported for this size before", network)
@@ -133,6 +134,10 @@ def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, ma
     if with_torch:
         return Route(Engine.TORCH, size, "as asked", None, checkpoint)
     return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint)
+
+
+def _may_use_torch(wanted: Wanted) -> bool:
+    return wanted.engine is Engine.AUTO and wanted.precision is not Precision.FP16
 
 
 def steps_to_readiness(wanted: Wanted, checkpoint: Path | None, machine: Machine) -> list[str]:
@@ -172,15 +177,16 @@ def stored_network(wanted: Wanted, size: tuple[int, int], settings: Settings) ->
     """Place of an exported network in the model store; a digest tells weights of one's own apart."""
     kind = "step" if wanted.mode is Mode.STREAM else "window"
     own = "" if wanted.checkpoint is None else "-" + sha256_of(wanted.checkpoint)[:12]
-    return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}.onnx"
+    half = "-fp16" if wanted.precision is Precision.FP16 else ""
+    return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}{half}.onnx"
 
 
 def _refuse_contradictions(wanted: Wanted) -> None:
     onnx_file = wanted.checkpoint is not None and wanted.checkpoint.suffix == ".onnx"
     if wanted.engine is Engine.TENSORRT:
         raise ModelError("this version has no TensorRT engine yet: use --engine onnx")
-    if wanted.precision is Precision.FP16:
-        raise UsageError("fp16 needs a GPU engine; on a CPU use --precision fp32")
+    if wanted.precision is Precision.FP16 and wanted.engine is Engine.TORCH:
+        raise UsageError("torch runs fp32 here: fp16 needs --engine onnx")
     if onnx_file and wanted.engine is Engine.TORCH:
         raise UsageError(f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints")
     if wanted.model.name != NANO or onnx_file:
@@ -202,9 +208,9 @@ def checkpoint_of(wanted: Wanted, settings: Settings) -> Path | None:
     return path if path.exists() else None
 
 
-def _size(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[int, int]:
-    if spec.height is not None and spec.width is not None:
-        return spec.height, spec.width
+def _size_in(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[int, int]:
+    if wanted.precision not in (Precision.AUTO, spec.precision):
+        raise UsageError(f"{spec.name} is an {spec.precision} network: leave --precision at auto")
     return network_size(spec, height, width, wanted.input_size)
 
 

@@ -222,7 +222,10 @@ def test_pull_of_licensed_weights_unasked_fails(capsys: pytest.CaptureFixture[st
     assert "--accept-licence" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("size", ["280", "280x365", "0x0", "axb"])
-def test_export_to_a_size_that_is_none_fails(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [("280", "is written"), ("axb", "is written"), ("280x365", "multiples of 14"), ("0x0", "multiples of 14")],
+)
+def test_export_to_a_size_that_is_none_fails(size: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["export", "VDA-Small", "--size", size]) == 2
-    assert "280x364" in capsys.readouterr().err or "multiples of 14" in capsys.readouterr().err
+    assert words in capsys.readouterr().err

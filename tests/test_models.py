@@ -141,6 +141,7 @@ def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
         SMALL,
         Wanted(find("VDA-Small", metric=True)),
         Wanted(SMALL.model, Mode.OFFLINE),
+        Wanted(SMALL.model, precision=Precision.FP16),
         Wanted(SMALL.model, checkpoint=own),
     )
     assert len({stored_network(wanted, SIZE, settings) for wanted in wishes}) == len(wishes)
@@ -155,7 +156,7 @@ def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
         (Wanted(SMALL.model, checkpoint=Path("absent.pth")), ModelError, "no checkpoint at absent.pth"),
         (Wanted(SMALL.model, engine=Engine.TORCH, checkpoint=Path("a.onnx")), UsageError, "ONNX network"),
         (Wanted(SMALL.model, engine=Engine.TENSORRT), ModelError, "TensorRT"),
-        (Wanted(SMALL.model, precision=Precision.FP16), UsageError, "fp16"),
+        (Wanted(SMALL.model, engine=Engine.TORCH, precision=Precision.FP16), UsageError, "torch runs fp32"),
     ],
 )
 def test_contradictions_fail(settings: Settings, wanted: Wanted, kind: type[DepthcastError], message: str) -> None:

@@ -12,7 +12,7 @@ from depthcast.commands.console import tell
 from depthcast.errors import UsageError
 from depthcast.models import find
 from depthcast.networks import export_to
-from depthcast.plan import Engine, Mode, Wanted, size_text
+from depthcast.plan import Engine, Mode, Precision, Wanted, size_text
 from depthcast.settings import Settings
 
 
@@ -24,10 +24,11 @@ def export(
     ] = None,
     metric: Annotated[bool, typer.Option("--metric", help="The variant that gives metres.")] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights other than those of `depthcast pull`.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network; auto is fp32.")] = Precision.AUTO,
     mode: Annotated[Mode, typer.Option(help="The network of streams, or of whole windows.")] = Mode.STREAM,
 ) -> None:
     """Write ONNX and its spec, for machines that have no torch."""
-    wanted = Wanted(find(model, metric), mode, Engine.ONNX, checkpoint=checkpoint)
+    wanted = Wanted(find(model, metric), mode, Engine.ONNX, precision, checkpoint)
     print(export_to(output, wanted, parse_size(size), Settings.from_environment(), tell))
 
 

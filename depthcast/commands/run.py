@@ -35,48 +35,54 @@ def frame_rate(text: str) -> Fraction:
     return rate
 
 
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help=".mp4: coloured video; .mkv: 16-bit depth; .npz: float32 maps.")
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights of your own (.pth, .safetensors), or an exported .onnx.")
+]
+InputSize = Annotated[
+    int | None, typer.Option(min=14, max=4096, help="Pixels of the network's input; smaller is faster.")
+]
+OutputFps = Annotated[
+    Fraction | None,
+    typer.Option(parser=frame_rate, metavar="F", help="Frames per second to take: 12, 29.97, 30000/1001."),
+]
+SideBySide = Annotated[bool, typer.Option("--side-by-side", help="The picture beside its depth.")]
+SceneCut = Annotated[bool, typer.Option("--scene-cut/--no-scene-cut", help="Start anew at hard cuts.")]
+LargestSize = Annotated[Resolution, typer.Option(help="Of the video; auto keeps the input's up to 1080p.")]
+
+
 def run(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video file.")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help=".mp4: coloured video; .mkv: 16-bit depth; .npz: float32 maps."),
-    ],
+    output: Output,
     model: Annotated[str, typer.Option(help="nano, VDA-Small, VDA-Base or VDA-Large.")] = NANO,
     metric: Annotated[bool, typer.Option("--metric", help="Metres instead of relative depth (VDA).")] = False,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights of your own (.pth, .safetensors), or an exported .onnx.")
-    ] = None,
+    checkpoint: Checkpoint = None,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.AUTO,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.AUTO,
-    input_size: Annotated[
-        int | None, typer.Option(min=14, max=4096, help="Pixels of the network's input; smaller is faster.")
-    ] = None,
-    mode: Annotated[Mode, typer.Option(help="Frame by frame, or by windows that look ahead (VDA).")] = Mode.STREAM,
+    input_size: InputSize = None,
+    mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead (VDA).")] = Mode.STREAM,
     colormap: Annotated[Colormap, typer.Option(help="Colours of an .mp4.")] = Colormap.GRAYSCALE,
-    resolution: Annotated[
-        Resolution, typer.Option(help="Of the video; auto keeps the input's up to 1080p.")
-    ] = Resolution.AUTO,
+    resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    output_fps: Annotated[
-        Fraction | None,
-        typer.Option(parser=frame_rate, metavar="F", help="Frames per second to take: 12, 29.97, 30000/1001."),
-    ] = None,
-    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="The picture beside its depth.")] = False,
+    output_fps: OutputFps = None,
+    side_by_side: SideBySide = False,
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
-    scene_cut: Annotated[bool, typer.Option("--scene-cut/--no-scene-cut", help="Start anew at hard cuts.")] = True,
+    scene_cut: SceneCut = True,
 ) -> None:
     """Turn a video into temporally consistent depth."""
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     job = Job(source, output, wanted, colormap, resolution, side_by_side, raw, max_frames, output_fps, scene_cut)
     stop = Stop()
     with prepared(job, Settings.from_environment(), tell) as ready:
-        with frame_progress(source.name, ready.frames) as advance, stop.on_signals():
-            stats = ready.run(lambda stats: advance(stats.frames_out), stop.event)
-        damaged = ready.source.damaged
-    print(summary(job, stats))
-    if damaged:
-        tell(f"{source} is damaged in {damaged} places; what could be decoded was used")
+        frames = ready.source.info.frames
+        with frame_progress(source.name, frames) as advance, stop.on_signals():
+            outcome = ready.run(lambda stats: advance(stats.frames_out), stop.event)
+    for note in outcome.notes:
+        tell(note)
+    print(summary(job, outcome.stats))
     if stop.status:
         tell("interrupted: the output ends with the last finished frame")
         raise typer.Exit(stop.status)
@@ -109,7 +115,7 @@ class Stop:
 def summary(job: Job, stats: Stats) -> str:
     """The closing line: what was written, how fast, and where the time went."""
     stages = ", ".join(f"{stage.name} {stage.p50_ms:.1f}/{stage.p95_ms:.1f}" for stage in stats.stages)
-    written = ", ".join(str(path) for path in job.outputs)
+    written = ", ".join(str(path) for path in job.outputs) if stats.frames_out else "nothing written"
     return (
         f"{written}: {stats.frames_out} frames in {stats.elapsed_s:.1f} s ({stats.fps:.1f} fps); p50/p95 ms: {stages}"
     )
