@@ -88,7 +88,9 @@ def measure(model: str, size: tuple[int, int], threads: int, warmup: int, rounds
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network = VideoDepthAnything(CONFIGS[model]).eval().requires_grad_(False)
-    network.get_parameter("head.scratch.output_conv2.2.bias").fill_(6.0)  # keeps the last ReLU from hiding every difference
+    network.get_parameter("head.scratch.output_conv2.2.bias").fill_(
+        6.0
+    )  # keeps the last ReLU from hiding every difference
     with tempfile.TemporaryDirectory() as folder:
         weights, graph = Path(folder, "w.safetensors"), Path(folder, "step.onnx")
         save_file(network.state_dict(), weights)
