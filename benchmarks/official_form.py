@@ -71,8 +71,8 @@ class OfficialStream:
             window = torch.cat([*(self.kept[frame][place] for frame in cached), hidden], dim=1)
             cells = cells + attend_last(attention, window)
         cells = inner.proj_out(cells + inner.block.ff(inner.block.ff_norm(cells)))
-        changed: Tensor = x + cells.permute(1, 2, 0).reshape(x.shape)
-        return changed
+        out: Tensor = x + cells.permute(1, 2, 0).reshape(x.shape)
+        return out
 
 
 def attend_last(attention: TemporalAttention, window: Tensor) -> Tensor:
