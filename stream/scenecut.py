@@ -29,6 +29,9 @@ _SHIFT_ROWS, _SHIFT_COLUMNS = 3, 8
 _FLAT = 4.0
 """Standard deviation of luma below which a thumbnail shows nothing."""
 _FLASH_RISE = 45.0
+_FLASH_SHARE = 0.25
+_WHITE = 235.0
+"""A flash lifts the mean by this much and washes out this share of the cells."""
 _LONGEST_FLASH = 3
 
 
@@ -97,4 +100,4 @@ def _correlation(one: Thumbnail, other: Thumbnail) -> float:
 
 
 def _is_flash(before: Thumbnail, now: Thumbnail) -> bool:
-    return float(now.mean() - before.mean()) > _FLASH_RISE and float(np.mean(now > 235)) > 0.25
+    return float(now.mean() - before.mean()) > _FLASH_RISE and float(np.mean(now > _WHITE)) > _FLASH_SHARE
