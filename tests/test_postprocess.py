@@ -75,10 +75,14 @@ def test_maps_without_a_finite_value_change_nothing() -> None:
 
 
 @given(
-    arrays.arrays(np.float32, (3, 5), elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([np.nan, np.inf])),
+    arrays.arrays(
+        np.float32, (3, 5), elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([np.nan, np.inf])
+    ),
     st.floats(0, 100),
 )
-def test_the_range_is_always_open_and_finite(depth: np.ndarray[tuple[int, ...], np.dtype[np.float32]], dt: float) -> None:
+def test_the_range_is_always_open_and_finite(
+    depth: np.ndarray[tuple[int, ...], np.dtype[np.float32]], dt: float
+) -> None:
     shown = update_range(update_range(None, depth, 0), depth, dt)
     assert np.isfinite([shown.low, shown.high]).all()
     assert shown.low < shown.high

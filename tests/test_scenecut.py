@@ -32,7 +32,7 @@ def still(seed: int, count: int = 10) -> list[NDArray[np.uint8]]:
 
 
 def changed(image: NDArray[np.uint8], gain: float, offset: float) -> NDArray[np.uint8]:
-    return np.clip(image * gain + offset, 0, 255).astype(np.uint8)
+    return np.clip(image.astype(float) * gain + offset, 0, 255).astype(np.uint8)
 
 
 def test_hard_cuts_are_found() -> None:
