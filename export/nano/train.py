@@ -42,6 +42,7 @@ class Settings:
     size: int
     frames: int
     real_share: float
+    small: bool
     rate: float
     seed: int
     save_every: int
@@ -161,7 +162,7 @@ def train(settings: Settings, device: torch.device) -> None:
     trainer.begin()
     real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
     sources = RenderedPool(settings.rendered), real
-    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0)
+    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0, small=settings.small)
     clock, losses = time.monotonic(), []
     for batch in batches(sources, mixture, settings.seed, trainer.step, settings.steps):
         losses.append(trainer.update(batch))
@@ -193,6 +194,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--real-share", type=float, default=0.2)
+    parser.add_argument("--small", action="store_true", help="smaller pictures, twice as many a second")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
