@@ -38,8 +38,9 @@ class OnnxCache:
         self.mask = np.zeros((batch, slots + 1), np.float32)
         self.depth = np.zeros((batch, height, width), np.float32)
         shapes = [(cache.cells(height, width), cache.channels) for cache in spec.caches]
-        self.caches = [np.zeros((batch, cells, slots, channels), np.float32) for cells, channels in shapes]
-        self.features = [np.zeros((batch, cells, channels), np.float32) for cells, channels in shapes]
+        dtype = np.float16 if spec.precision == "fp16" else np.float32
+        self.caches = [np.zeros((batch, cells, slots, channels), dtype) for cells, channels in shapes]
+        self.features = [np.zeros((batch, cells, channels), dtype) for cells, channels in shapes]
         self.binding = session.io_binding()
         inputs: dict[str, NDArray[Any]] = {"image": self._image, "positions": self.positions, "mask": self.mask}
         inputs |= {cache.name: array for cache, array in zip(spec.caches, self.caches, strict=True)}

@@ -47,10 +47,14 @@ class VdaWindow(nn.Module):
 
 
 def example_step(
-    caches: Sequence[tuple[int, int]], slots: int, batch: int, size: tuple[int, int]
+    caches: Sequence[tuple[int, int]], slots: int, batch: int, size: tuple[int, int], dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, ...]:
-    """Inputs of a step graph with the right shapes: zeros but for the mask; caches gives (P, C) of each."""
+    """Inputs of a step graph with the right shapes, zeros but for the mask.
+
+    caches: (P, C) of each; dtype: element type of the caches.
+    """
     image = torch.zeros(batch, 3, *size)
     positions = torch.zeros(batch, slots + 1, dtype=torch.int64)
     mask = torch.ones(batch, slots + 1)
-    return image, positions, mask, *(torch.zeros(batch, cells, slots, channels) for cells, channels in caches)
+    tensors = (torch.zeros(batch, cells, slots, channels, dtype=dtype) for cells, channels in caches)
+    return image, positions, mask, *tensors

@@ -1,68 +1,139 @@
-"""Torch to ONNX: a graph and, beside it, the spec that the runtime reads."""
+"""Torch to ONNX: a graph and, beside it, the spec that the runtime reads. Nothing is written that fails parity."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.spec import ModelSpec, sha256_of
+from engines.onnx import OnnxSession
+from engines.spec import ModelSpec, Precision, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
 from export.graph import VdaStep, VdaWindow, example_step
+from export.half import half_dtype, to_half
+from export.model.depth import VideoDepthAnything
+from export.reference import TorchSession
+from export.verify import FRAMES, LIMITS, Departure, require_parity
 from export.weights import load_network
 
 OPSET = 20
 """The first with Gelu; TensorRT since 10 and ONNX Runtime since 1.17 take it."""
+KEEP_FLOAT32 = ("head.scratch.output_conv2",)
+"""The last convolutions of Video Depth Anything, which the official code runs in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How an export is checked before it is written. frames 0: not at all. limit None: that of the precision."""
+
+    frames: int = FRAMES
+    limit: float | None = None
+
+
+FULL_PARITY = Parity()
 
 
 def export_step(
-    config: VdaConfig, checkpoint: Path, out: Path, size: tuple[int, int], *, metric: bool = False, batch: int = 1
+    config: VdaConfig,
+    checkpoint: Path,
+    out: Path,
+    size: tuple[int, int],
+    *,
+    metric: bool = False,
+    batch: int = 1,
+    precision: Precision = "fp32",
+    parity: Parity = FULL_PARITY,
 ) -> ModelSpec:
     """Write the streaming step of a checkpoint for pictures of size (height, width) to `out`, its spec beside it.
 
-    Raises CheckpointError for an unusable checkpoint.
+    Raises CheckpointError for an unusable checkpoint, ParityError where the graph departs from the torch network.
     """
-    spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint))
+    network = load_network(config, checkpoint)
+    spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), precision=precision)
     shapes = [(cache.cells(*size), cache.channels) for cache in spec.caches]
-    inputs = example_step(shapes, spec.window.slots, batch, size)
-    return write_graph(VdaStep(load_network(config, checkpoint), *size), inputs, spec, out)
+    inputs = example_step(shapes, spec.window.slots, batch, size, half_dtype(precision))
+    model = trace(VdaStep(_in_precision(network, precision), *size), inputs, *step_names(spec))
+    return save(model, spec, out, lambda path: _check(network, spec, path, batch, parity))
 
 
 def export_window(
-    config: VdaConfig, checkpoint: Path, out: Path, size: tuple[int, int], *, metric: bool = False
+    config: VdaConfig,
+    checkpoint: Path,
+    out: Path,
+    size: tuple[int, int],
+    *,
+    metric: bool = False,
+    precision: Precision = "fp32",
 ) -> ModelSpec:
     """Write the offline window graph of a checkpoint; otherwise as `export_step`."""
-    spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), kind="window")
+    network = load_network(config, checkpoint)
+    spec = vda_spec(
+        config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), kind="window", precision=precision
+    )
     images = torch.zeros(spec.frames, 3, *size)
-    return write_graph(VdaWindow(load_network(config, checkpoint), *size), (images,), spec, out)
+    model = trace(VdaWindow(_in_precision(network, precision), *size), (images,), ["images"], ["depth"])
+    return save(model, spec, out)
 
 
-def write_graph(function: nn.Module, inputs: tuple[Tensor, ...], spec: ModelSpec, out: Path) -> ModelSpec:
-    """Trace `function` on `inputs` and write graph and spec. Returns the spec with the graph's hash."""
-    step = spec.kind == "step"
-    input_names = ["image", "positions", "mask", *(cache.name for cache in spec.caches)] if step else ["images"]
-    output_names = ["depth", *(cache.feature for cache in spec.caches)] if step else ["depth"]
-    model = trace(function, inputs, input_names, output_names)
-    onnx.checker.check_model(model, full_check=True)
+def _in_precision(network: VideoDepthAnything, precision: Precision) -> VideoDepthAnything:
+    return to_half(network, KEEP_FLOAT32) if precision == "fp16" else network
+
+
+def _check(network: VideoDepthAnything, spec: ModelSpec, path: Path, batch: int, parity: Parity) -> Departure | None:
+    """Compare a written step graph with the float32 network; graphs of several streams are compared by their own."""
+    if not parity.frames:
+        return None
+    oracle = TorchSession(VdaStep(network, *spec.size), spec)
+    limit = LIMITS[spec.precision] if parity.limit is None else parity.limit
+    with OnnxSession(path) as candidate:
+        return require_parity(oracle, candidate, limit, parity.frames, batch)
+
+
+def step_names(spec: ModelSpec) -> tuple[list[str], list[str]]:
+    """Names of a step graph's inputs and outputs, in order."""
+    inputs = ["image", "positions", "mask", *(cache.name for cache in spec.caches)]
+    return inputs, ["depth", *(cache.feature for cache in spec.caches)]
+
+
+def save(
+    model: onnx.ModelProto, spec: ModelSpec, out: Path, check: Callable[[Path], object] | None = None
+) -> ModelSpec:
+    """Write graph and spec; both appear under their final names only after `check` has passed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".part")
-    onnx.save_model(model, partial)
-    spec = replace(spec, onnx_sha256=sha256_of(partial))
-    partial.replace(out)
-    spec.save(out.with_suffix(".json"))
+    partial = out.with_name(f".{out.stem}.part.onnx")
+    sidecar = partial.with_suffix(".json")
+    try:
+        onnx.save_model(model, partial)
+        spec = replace(spec, onnx_sha256=sha256_of(partial))
+        spec.save(sidecar)
+        if check is not None:
+            check(partial)
+        partial.replace(out)
+        sidecar.replace(out.with_suffix(".json"))
+    finally:
+        partial.unlink(missing_ok=True)
+        sidecar.unlink(missing_ok=True)
     return spec
 
 
 def trace(
-    function: nn.Module, inputs: tuple[Tensor, ...], input_names: Sequence[str], output_names: Sequence[str]
+    function: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    free: Mapping[str, Mapping[int, str]] | None = None,
 ) -> onnx.ModelProto:
-    """The ONNX model of a function at the shapes of its example inputs."""
+    """The checked ONNX model of a function at the shapes of its example inputs.
+
+    free: for each input with dimensions to be left open, their axes and the names they get.
+    """
+    shapes = tuple(dict.fromkeys((free or {}).get(name, {}), torch.export.Dim.AUTO) for name in input_names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations
         program = torch.onnx.export(
@@ -72,8 +143,30 @@ def trace(
             opset_version=OPSET,
             input_names=list(input_names),
             output_names=list(output_names),
+            dynamic_shapes=_nested(shapes) if free else None,
             optimize=True,
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    if free:
+        _name_free_dimensions(model, free)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _nested(shapes: tuple[dict[int, object], ...]) -> tuple[object, ...]:
+    """Dimensions in the form of the step's signature: image, positions, mask, *caches."""
+    return *shapes[:3], shapes[3:]
+
+
+def _name_free_dimensions(model: onnx.ModelProto, free: Mapping[str, Mapping[int, str]]) -> None:
+    """Give the open dimensions names that the runtime can set, and drop the shapes inferred for others."""
+    for value in model.graph.input:
+        for axis, name in free.get(value.name, {}).items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = f"out_{value.name}_{dim.dim_param}"

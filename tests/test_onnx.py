@@ -13,7 +13,8 @@ from engines.errors import EngineError, SpecError
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, sha256_of
 from export.config import CONFIGS
-from export.to_onnx import export_step, export_window
+from export.errors import ParityError
+from export.to_onnx import Parity, export_step, export_window
 from stream.window import FeatureWindow
 from tests.standin import checkpoint, golden, normalised
 from tests.test_network import assert_close, stream, torch_session
@@ -25,7 +26,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     weights = checkpoint("VDA-Small", folder)
     for batch in (1, 2):
-        export_step(CONFIGS["VDA-Small"], weights, folder / f"step{batch}.onnx", (70, 98), batch=batch)
+        out = folder / f"step{batch}.onnx"
+        export_step(CONFIGS["VDA-Small"], weights, out, (70, 98), batch=batch, parity=Parity(frames=2))
     return folder
 
 
@@ -80,6 +82,32 @@ def test_one_slot_a_frame_is_written_and_nothing_moves(models: Path) -> None:
                     changed = {int(slot) for slot in np.nonzero((old != array).any(axis=(0, 1, 3)))[0]}
                     assert changed == {t}
         assert [array.ctypes.data for array in cache.caches] == addresses
+
+
+def test_float16_stream_stays_within_one_percent_of_the_golden(tmp_path: Path) -> None:
+    wanted, path = golden("stream_vits_70x98"), tmp_path / "half.onnx"
+    weights = checkpoint("VDA-Small", tmp_path)
+    spec = export_step(CONFIGS["VDA-Small"], weights, path, (70, 98), precision="fp16", parity=Parity(frames=2))
+    kinds = {value.name: value.type.tensor_type.elem_type for value in onnx.load(path).graph.input}
+    assert {kinds[cache.name] for cache in spec.caches} == {onnx.TensorProto.FLOAT16}
+    with OnnxSession(path, threads=2) as session:
+        got = stream(session, normalised(wanted["frames"]))
+    relative = np.abs(got - wanted["depth"]).mean(axis=(1, 2)) / wanted["depth"].mean(axis=(1, 2))
+    assert relative.max() <= 1e-2
+
+
+def test_an_export_that_departs_is_not_written(tmp_path: Path) -> None:
+    out = tmp_path / "half.onnx"
+    with pytest.raises(ParityError, match="departs from the torch oracle"):
+        export_step(
+            CONFIGS["VDA-Small"],
+            checkpoint("VDA-Small", tmp_path),
+            out,
+            (28, 28),
+            precision="fp16",
+            parity=Parity(frames=2, limit=1e-9),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["vits.safetensors"]
 
 
 def test_window_graph_equals_the_golden(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.config import PATCH, TRAINED_GRID
+from export.model.attention import attend
 
 
 class PatchEmbedding(nn.Module):
@@ -37,7 +38,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
         q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
         return out
 
@@ -98,11 +99,11 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, image: Tensor, positions: Tensor) -> list[Tensor]:
-        """image: [B, 3, H, W] normalised; positions: [1, P+1, C] of `positional_embedding(h, w)`.
-
+        """image: [B, 3, H, W] normalised; positions: [1, P+1, C] of `positional_embedding(h, w)`, in float32: its type
+        is that of the residual stream, whatever the weights are.
         Returns the tapped [B, P, C], in order.
         """
-        x = self.patch_embed(image)
+        x = self.patch_embed(image.to(self.cls_token.dtype))
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + positions
         tapped = []
         for index, block in enumerate(self.blocks):

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.model.attention import attend
+
 UNUSED = -1e4
 """Added to the score of a slot that takes no part: exp() of it is exactly 0, and it fits in float16."""
 
@@ -56,7 +58,7 @@ class TemporalAttention(nn.Module):
         """h: [P, T, C] normed features, oldest first. Returns [P, T, C]."""
         placed = h + self.pos_encoder.pe[:, : h.shape[1]]
         q, k, v = (self._split(project(placed)) for project in (self.to_q, self.to_k, self.to_v))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = attend(q, k, v).transpose(1, 2).flatten(2)
         out: Tensor = self.to_out[0](mixed)
         return out
 
@@ -75,7 +77,7 @@ class TemporalAttention(nn.Module):
         absorbed = torch.bmm(q, by_head).transpose(0, 1).reshape(batch, cells, self.heads, channels)
 
         scores = torch.cat((absorbed @ cache.transpose(2, 3), absorbed @ h.unsqueeze(3)), dim=3)
-        scores = scores + absorbed @ placed.transpose(2, 3) + (mask[:, None, None] - 1.0) * -UNUSED
+        scores = scores + absorbed @ placed.transpose(2, 3) + (mask[:, None, None] - 1.0).to(h.dtype) * -UNUSED
         p = scores.float().softmax(dim=3).to(h.dtype)
 
         mixed = p[..., :slots] @ cache + p[..., slots:] * h.unsqueeze(2) + p @ placed  # [B, P, N, C]
@@ -179,7 +181,8 @@ class TemporalModule(nn.Module):
         cells = cells.unflatten(0, (batch, time)).transpose(1, 2).flatten(0, 1)  # [B·P, T, C]
         cells = inner.proj_out(inner.block.forward_window(cells))
         back = cells.reshape(batch, height * width, time, channels).permute(0, 2, 3, 1)
-        return x + back.reshape(x.shape)
+        out: Tensor = x + back.reshape(x.shape)
+        return out
 
     def step(self, x: Tensor, caches: Sequence[Tensor], positions: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
         """One new frame x [B, C, h, w] against two caches [B, P, S, C].

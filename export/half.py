@@ -1,0 +1,51 @@
+"""Mixed precision written into the network itself, so that the ONNX graph is strongly typed.
+
+Matrix products and convolutions run in float16. LayerNorm, GroupNorm and softmax compute in float32, the last
+convolutions too, and the backbone's residual stream stays in float32, as it does under the autocast of the official
+code: a ViT whose residuals are rounded to float16 can collapse.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Float32LayerNorm(nn.LayerNorm):
+    """LayerNorm that computes in float32 and gives float16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps).half()
+
+
+class Float32GroupNorm(nn.GroupNorm):
+    """GroupNorm that computes in float32 and gives float16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps).half()
+
+
+def to_half(network: Network, keep: tuple[str, ...]) -> Network:
+    """A copy of the network in mixed precision.
+
+    keep: dotted names of the modules that stay in float32; they must be fed float32 by the network itself.
+    """
+    mixed = copy.deepcopy(network).half()
+    for module in mixed.modules():
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm):
+            module.float()
+            module.__class__ = Float32LayerNorm if isinstance(module, nn.LayerNorm) else Float32GroupNorm
+    for name in keep:
+        mixed.get_submodule(name).float()
+    return mixed
+
+
+def half_dtype(precision: str) -> torch.dtype:
+    """Element type of caches and features."""
+    return torch.float16 if precision == "fp16" else torch.float32

@@ -1,0 +1,73 @@
+"""Parity: does a compiled network give what the torch oracle gives, over a whole stream?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.session import Session
+from engines.spec import ModelSpec, Precision
+from export.errors import ParityError
+from stream.window import FeatureWindow
+
+LIMITS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2}
+"""Largest mean departure, relative to the mean of the oracle's maps."""
+FRAMES = 60
+"""Past the 42 frames that the window rule can tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How far a candidate's maps lie from the oracle's, in the worst frame.
+
+    relative: mean absolute difference over the mean of the oracle's map; largest: maximum absolute difference.
+    """
+
+    relative: float
+    largest: float
+    frames: int
+
+
+def require_parity(
+    oracle: Session, candidate: Session, limit: float, frames: int = FRAMES, batch: int = 1
+) -> Departure:
+    """Compare both over `frames` frames of a moving test picture. Raises ParityError beyond the limit or at a NaN."""
+    found = departure(oracle, candidate, frames, batch)
+    if not found.relative <= limit:
+        raise ParityError(
+            f"{candidate.spec.name} departs from the torch oracle by {found.relative:.2e} of the mean depth "
+            f"(limit {limit:.0e}) within {found.frames} frames and was not written: use --precision fp32, "
+            "or state another limit with --parity-limit"
+        )
+    return found
+
+
+def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: int = 1) -> Departure:
+    """Worst departure over a stream, in any of the candidate's rows. A NaN in its maps makes it NaN."""
+    lane, lanes = oracle.new_cache(), candidate.new_cache(batch)
+    window = FeatureWindow(oracle.spec.window)
+    relative = largest = 0.0
+    for t in range(frames):
+        picture, plan = moving_picture(oracle.spec, t), window.plan()
+        lane.image[:] = lanes.image[:] = picture
+        wanted = oracle.step(lane, [plan])[0].astype(np.float64)
+        error = np.abs(candidate.step(lanes, [plan] * batch) - wanted)
+        # max() would drop a NaN; np.maximum keeps it.
+        relative = float(np.maximum(relative, error.mean(axis=(1, 2)).max() / max(wanted.mean(), 1e-9)))
+        largest = float(np.maximum(largest, error.max()))
+    return Departure(relative, largest, frames)
+
+
+def moving_picture(spec: ModelSpec, t: int) -> NDArray[np.float32]:
+    """Frame t of a test picture with edges, gradients and motion: float32 [3, H, W], normalised."""
+    height, width = spec.size
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    u, v = x / width, y / height
+    waves = [np.sin((5 + 2 * c) * u + (3 + c) * v + 0.21 * t + c) for c in range(3)]
+    square = ((u * 4 + 0.07 * t) % 1 < 0.5) ^ ((v * 3 - 0.03 * t) % 1 < 0.5)
+    rgb = np.stack([0.5 + 0.3 * wave + 0.2 * (square - 0.5) for wave in waves])
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
+    scaled: NDArray[np.float32] = ((np.clip(rgb, 0, 1) - mean) / std).astype(np.float32)
+    return scaled
