@@ -56,7 +56,9 @@ def test_nothing_known_gives_a_finite_loss(target: Tensor) -> None:
 
 def test_each_group_has_its_own_scale(target: Tensor) -> None:
     prediction = target * torch.tensor([2.0, 9.0]).view(2, 1, 1, 1)
-    torch.testing.assert_close(normalised(prediction, torch.ones_like(target)), normalised(target, torch.ones_like(target)))
+    torch.testing.assert_close(
+        normalised(prediction, torch.ones_like(target)), normalised(target, torch.ones_like(target))
+    )
 
 
 def test_frames_of_a_group_share_one_scale(target: Tensor) -> None:

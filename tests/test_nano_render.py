@@ -83,7 +83,9 @@ def test_cylinder_and_its_cap(bank: TextureBank) -> None:
     scene = scene_of(builder, (50.0, 40.0, 40.0), False)
     x = 0.5 / WIDTH
     depth = (4 - math.sqrt(16 - (1 + x * x) * 15)) / (1 + x * x)
-    assert float(inverse_of(scene, bank, view_from(20.0))[HEIGHT // 2, WIDTH // 2]) == pytest.approx(1 / depth, rel=1e-5)
+    assert float(inverse_of(scene, bank, view_from(20.0))[HEIGHT // 2, WIDTH // 2]) == pytest.approx(
+        1 / depth, rel=1e-5
+    )
     above = View(torch.tensor([0.0, 25.0, 4.0]), look(0.0, -math.pi / 2 + 1e-4, 0.0), 1.0)
     assert float(inverse_of(scene, bank, above)[HEIGHT // 2, WIDTH // 2]) == pytest.approx(1 / 3.0, rel=1e-3)
 

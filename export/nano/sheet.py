@@ -35,9 +35,7 @@ def decode(path: Path, frames: int) -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def strip(
-    pictures: list[NDArray[np.uint8]], predict: Predictor, shown: int, height: int
-) -> NDArray[np.uint8]:
+def strip(pictures: list[NDArray[np.uint8]], predict: Predictor, shown: int, height: int) -> NDArray[np.uint8]:
     """`shown` of the pictures, each over its depth (its own range: black far, white near)."""
     keep = set(np.linspace(0, len(pictures) - 1, shown).astype(int).tolist())
     columns = []

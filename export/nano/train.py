@@ -45,6 +45,7 @@ class Settings:
     small: bool
     rate: float
     seed: int
+    from_scratch: bool
     save_every: int
     validate_every: int
 
@@ -71,7 +72,8 @@ class Trainer:
     def begin(self) -> None:
         """Continue where the run folder left off, or start from ImageNet weights."""
         if not self.state_path.exists():
-            load_imagenet(self.network.encoder, imagenet_state())
+            if not self.settings.from_scratch:
+                load_imagenet(self.network.encoder, imagenet_state())
             self.average.load_state_dict(self.network.state_dict())
             return
         state = torch.load(self.state_path, map_location=self.device, weights_only=True)
@@ -197,6 +199,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--small", action="store_true", help="smaller pictures, twice as many a second")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from-scratch", action="store_true", help="do without the ImageNet weights")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=400)
     return Settings(**vars(parser.parse_args(arguments)))
