@@ -29,7 +29,7 @@ def decode(path: Path, frames: int) -> list[NDArray[np.uint8]]:
     pictures = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            pictures.append(frame.to_ndarray(format="rgb24"))
+            pictures.append(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
             if len(pictures) == frames:
                 break
     return pictures
@@ -69,7 +69,7 @@ def main() -> None:
     strips = []
     for video in options.videos:
         pictures = decode(video, options.frames)
-        size = net_size(*pictures[0].shape[:2], options.area)
+        size = net_size(pictures[0].shape[0], pictures[0].shape[1], options.area)
         strips.append(strip(pictures, Streaming(network, *size), options.shown, 135))
     width = max(s.shape[1] for s in strips)
     padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips]
