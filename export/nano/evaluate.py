@@ -153,7 +153,10 @@ def on_rendered(network: NanoNetwork, folder: Path, height: int, width: int) -> 
     for path in sorted(folder.glob("clip-??????.inv.npy")):
         clips = np.load(path.with_name(path.name.replace(".inv.", ".rgb."))), np.load(path).astype(np.float32)
         for rgb, inverse in zip(*clips, strict=True):
-            predictors = Streaming(network, height, width), single_frames(network, height, width)
+            predictors: tuple[Predictor, ...] = (
+                Streaming(network, height, width),
+                single_frames(network, height, width),
+            )
             for predict, name in zip(predictors, found, strict=True):
                 maps = [resized(predict(torch.from_numpy(picture)), inverse.shape[1:]) for picture in rgb]
                 found[name].append(_mean([frame_accuracy(m, t) for m, t in zip(maps, inverse, strict=True)]))
@@ -177,7 +180,7 @@ def noisy_copies(rgb: NDArray[np.uint8], frames: int, seed: int) -> list[NDArray
 def steadiness(network: NanoNetwork, pictures: list[NDArray[np.uint8]], height: int, width: int) -> dict[str, float]:
     """Flicker of still pictures, streamed (its first 8 frames left out) and frame by frame."""
     found = {}
-    predictors = Streaming(network, height, width), single_frames(network, height, width)
+    predictors: tuple[Predictor, ...] = Streaming(network, height, width), single_frames(network, height, width)
     for name, predict in zip(("stream", "frame"), predictors, strict=True):
         maps = np.stack([predict(torch.from_numpy(picture)) for picture in pictures])
         found[name] = flicker(maps[WINDOW:])
