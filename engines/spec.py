@@ -51,9 +51,7 @@ class WindowRule:
         if not self.offsets or self.offsets[-1] != 0:
             raise ValueError(f"the last offset of a window is the new frame, 0; got {self.offsets[-1:]}")
         if any(offset is not None and offset < 1 for offset in self.offsets[:-1]):
-            raise ValueError(
-                "cached offsets count frames back from the new one: 1 or more, or None for frame 0"
-            )
+            raise ValueError("cached offsets count frames back from the new one: 1 or more, or None for frame 0")
 
     @property
     def anchored(self) -> bool:
@@ -133,9 +131,7 @@ class ModelSpec:
                 f"run `depthcast export {self.name} --size {height}x{width}`"
             )
         if height % self.multiple or width % self.multiple or height < 1 or width < 1:
-            raise SpecError(
-                f"{self.name} takes sizes that are multiples of {self.multiple}, got {height}x{width}"
-            )
+            raise SpecError(f"{self.name} takes sizes that are multiples of {self.multiple}, got {height}x{width}")
         return replace(self, height=height, width=width)
 
     @property
@@ -156,13 +152,9 @@ class ModelSpec:
             fields = json.loads(path.read_text())
             return _from_json(fields)
         except FileNotFoundError:
-            raise SpecError(
-                f"no spec beside the model: {path.name} is missing; export the model again"
-            ) from None
+            raise SpecError(f"no spec beside the model: {path.name} is missing; export the model again") from None
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise SpecError(
-                f"{path.name} is not a valid model spec ({error}); export the model again"
-            ) from error
+            raise SpecError(f"{path.name} is not a valid model spec ({error}); export the model again") from error
 
 
 def _from_json(fields: dict[str, Any]) -> ModelSpec:

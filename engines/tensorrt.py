@@ -95,7 +95,10 @@ class TensorRtCache:
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """float32 [B, 3, H, W] in page-locked memory, to be filled before each step; ask again after `submit`."""
+        """float32 [B, 3, H, W] in page-locked memory, to be filled before each step.
+
+        Ask again after `submit`; who only calls `step` always gets the same array.
+        """
         return self.memory.lanes[self.free_lane].image
 
     def clear(self) -> None:

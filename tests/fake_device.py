@@ -127,9 +127,10 @@ class FakeDevice:
                 self._advance()
 
     def capture(self, queue: Queue, enqueue: Callable[[], None]) -> Graph:
-        self._log("capture", None)
+        self._log("capture", queue.value)
         assert self._recording is None
-        self._recording = tasks = []
+        tasks: list[Task] = []
+        self._recording = tasks
         try:
             enqueue()
         finally:
@@ -207,7 +208,9 @@ class FakeNetwork:
     everywhere Σ mask · (position + 1) · number over the slots of cache 0 and the new frame itself.
     """
 
-    def __init__(self, spec: ModelSpec, device: FakeDevice, batches: tuple[int, int] = (1, 4), positions: str = "int64"):
+    def __init__(
+        self, spec: ModelSpec, device: FakeDevice, batches: tuple[int, int] = (1, 4), positions: str = "int64"
+    ):
         self.batches = batches
         self.scratch_bytes = 0
         self.refusal: str | None = None
@@ -244,9 +247,9 @@ class FakeNetwork:
         cached = np.asarray(array(self._spec.caches[0].name)[:, 0, :, 0], np.float32)
         seen = np.concatenate([cached, numbers[:, None]], axis=1)
         assert np.isfinite(seen).all(), "a cache was never cleared"
-        array("depth")[:] = (mask * (positions + 1) * seen).sum(axis=1)[:, None, None]  # type: ignore[call-overload]
+        array("depth")[:] = (mask * (positions + 1) * seen).sum(axis=1)[:, None, None]
         for index, cache in enumerate(self._spec.caches):
-            array(cache.feature)[:] = (numbers + index)[:, None, None]  # type: ignore[call-overload]
+            array(cache.feature)[:] = (numbers + index)[:, None, None]
 
     def enqueue(self, addresses: Mapping[str, int], batch: int, queue: Queue) -> None:
         self._device.launch(queue, lambda: self.run(addresses, batch))

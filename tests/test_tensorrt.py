@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -250,7 +251,9 @@ def test_out_of_memory_says_how_many_streams_fit() -> None:
         of_three = session.new_cache(3).bytes_per_stream * 3
     device = FakeDevice(capacity=of_three + ALIGNMENT)
     with toy(device) as session:
-        with pytest.raises(OutOfDeviceMemory, match=r"4 streams need 0\.1 MB .* of Fake GPU are free: 3 fit \(cudaMalloc"):
+        with pytest.raises(
+            OutOfDeviceMemory, match=r"4 streams need 0\.1 MB .* of Fake GPU are free: 3 fit \(cudaMalloc"
+        ):
             session.new_cache(4)
         assert device.device_bytes == 0
         session.new_cache(3)
@@ -385,7 +388,7 @@ def test_parts_of_a_block_are_aligned_and_apart(sizes: list[int]) -> None:
     spans = lay_out(sizes)
     assert [span.nbytes for span in spans] == sizes
     assert all(span.offset % ALIGNMENT == 0 for span in spans)
-    assert all(first.end <= second.offset for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first.end <= second.offset for first, second in itertools.pairwise(spans))
 
 
 @given(st.integers(0, 2**32), st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
