@@ -111,7 +111,7 @@ class Complaints:
     def _hear(self, is_error: bool, text: str) -> None:
         if is_error:
             self._lines.append(text)
-        logger.log(logging.ERROR if is_error else logging.WARNING, text)
+        logger.debug(text)  # an error ends up in an exception, the warnings are for us
 
     def take(self) -> str:
         """What was complained about since the last call, in one line."""

@@ -177,6 +177,11 @@ class TensorRtSession:
         """Smallest and largest B that the engine was built for."""
         return self._open_network().batches
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Device memory of intermediate results, shared by all caches."""
+        return self._open_network().scratch_bytes
+
     def new_cache(self, batch: int = 1) -> TensorRtCache:
         """Allocate the memory of `batch` streams. Raises OutOfDeviceMemory saying how many fit."""
         network = self._open_network()
