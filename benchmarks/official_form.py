@@ -71,7 +71,8 @@ class OfficialStream:
             window = torch.cat([*(self.kept[frame][place] for frame in cached), hidden], dim=1)
             cells = cells + attend_last(attention, window)
         cells = inner.proj_out(cells + inner.block.ff(inner.block.ff_norm(cells)))
-        return x + cells.permute(1, 2, 0).reshape(x.shape)
+        out: Tensor = x + cells.permute(1, 2, 0).reshape(x.shape)
+        return out
 
 
 def attend_last(attention: TemporalAttention, window: Tensor) -> Tensor:
@@ -88,7 +89,9 @@ def measure(model: str, size: tuple[int, int], threads: int, warmup: int, rounds
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network = VideoDepthAnything(CONFIGS[model]).eval().requires_grad_(False)
-    network.get_parameter("head.scratch.output_conv2.2.bias").fill_(6.0)  # keeps the last ReLU from hiding every difference
+    network.get_parameter("head.scratch.output_conv2.2.bias").fill_(
+        6.0
+    )  # keeps the last ReLU from hiding every difference
     with tempfile.TemporaryDirectory() as folder:
         weights, graph = Path(folder, "w.safetensors"), Path(folder, "step.onnx")
         save_file(network.state_dict(), weights)

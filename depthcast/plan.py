@@ -17,7 +17,8 @@ from stream.preprocess import network_size
 
 STRETCH = 0.15
 """Natural logarithm of the ratio of two shapes."""
-EXPORT_PACKAGES = ("torch", "onnx", "onnxscript")
+TORCH_PACKAGES = ("torch", "safetensors")
+EXPORT_PACKAGES = (*TORCH_PACKAGES, "onnx", "onnxscript")
 
 
 class Engine(StrEnum):
@@ -142,7 +143,7 @@ def _may_use_torch(wanted: Wanted) -> bool:
 
 def steps_to_readiness(wanted: Wanted, checkpoint: Path | None, machine: Machine) -> list[str]:
     """The commands that a person must run first: without weights or, where it is needed, without torch."""
-    needed = ("torch",) if wanted.engine is Engine.TORCH else EXPORT_PACKAGES
+    needed = TORCH_PACKAGES if wanted.engine is Engine.TORCH else EXPORT_PACKAGES
     steps = [] if checkpoint else [f"`depthcast pull {wanted.model.options}`"]
     if not all(machine.has(package) for package in needed):
         steps.append("`pip install 'depthcast[export]'`")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import EngineError, SpecError, StepError
-from engines.session import Cache, StepPlan
+from engines.session import Cache, Image, StepPlan
 from engines.spec import ModelSpec, sha256_of
 
 LOAD_ERRORS = (
@@ -33,10 +33,10 @@ class OnnxCache:
     def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec, batch: int) -> None:
         height, width = spec.size
         slots = spec.window.slots
-        self._image = np.zeros((batch, 3, height, width), np.float32)
+        self._image: Image = np.zeros(spec.image_shape(batch), spec.pixels)
         self.positions = np.zeros((batch, slots + 1), np.int64)
         self.mask = np.zeros((batch, slots + 1), np.float32)
-        self.depth = np.zeros((batch, height, width), np.float32)
+        self.depth = np.zeros((batch, *spec.map_size), np.float32)
         shapes = [(cache.cells(height, width), cache.channels) for cache in spec.caches]
         dtype = np.float16 if spec.precision == "fp16" else np.float32
         self.caches = [np.zeros((batch, cells, slots, channels), dtype) for cells, channels in shapes]
@@ -52,8 +52,8 @@ class OnnxCache:
             self.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [B, 3, H, W], to be filled before each step."""
+    def image(self) -> Image:
+        """To be filled before each step."""
         return self._image
 
     def clear(self) -> None:

@@ -27,12 +27,16 @@ class StepPlan:
     write: tuple[int, ...]
 
 
+Image = NDArray[np.float32] | NDArray[np.uint8]
+"""float32 [B, 3, H, W] normalised, or uint8 [B, H, W, 3], as the spec's `pixels` says."""
+
+
 class Cache(Protocol):
     """Memory of B streams that step together: input, cached features. Belongs to the session that made it."""
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [B, 3, H, W], normalised; write the next frames here before `Session.step`."""
+    def image(self) -> Image:
+        """The next frames, to be written here before `Session.step`; see `ModelSpec` for shape and values."""
         ...
 
     def clear(self) -> None:
@@ -49,14 +53,14 @@ class Session(Protocol):
         ...
 
     def new_cache(self, batch: int = 1) -> Cache:
-        """Preallocate the memory of `batch` streams."""
+        """Preallocate the memory of `batch` streams. Raises SpecError where the graph takes another number."""
         ...
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run the frames in `cache.image` and write their features into the planned slots.
 
         plans: one for each of the B rows; None for a row without a frame this time (its map is meaningless).
-        Returns depth float32 [B, H, W] in the spec's unit, valid until the next call with this cache.
+        Returns depth float32 [B, *spec.map_size] in the spec's unit, valid until the next call with this cache.
         Raises StepError when the engine fails; ValueError when the number of plans is not B.
         """
         ...

@@ -21,6 +21,7 @@ Young = Literal["repeat", "mask"]
 Resample = Literal["cubic", "area"]
 Kind = Literal["step", "window"]
 Precision = Literal["fp32", "fp16"]
+Pixels = Literal["float32", "uint8"]
 
 
 class Unit(StrEnum):
@@ -92,10 +93,10 @@ class CacheSpec:
 class ModelSpec:
     """Description of one compiled network.
 
-    A *step* graph maps (image [B,3,H,W], positions int64 [B,S+1], mask float32 [B,S+1], caches) to
-    (depth float32 [B,H,W], features); the last column of positions and mask belongs to the new frame, mask is 1 for
-    a slot in use and 0 for an unused one. A *window* graph maps images [T,3,H,W] to depth [T,H,W].
-    Images are float32 RGB, (value/255 - mean) / std.
+    A *step* graph maps (image, positions int64 [B,S+1], mask float32 [B,S+1], caches) to (depth float32 [B,*map_size],
+    features); the last column of positions and mask belongs to the new frame, mask is 1 for a slot in use and 0 for an
+    unused one. A *window* graph maps images [T,3,H,W] to depth [T,*map_size].
+    Images are RGB: float32 [B,3,H,W] holding (value/255 - mean) / std, or the bytes themselves, uint8 [B,H,W,3].
     """
 
     name: str
@@ -119,6 +120,11 @@ class ModelSpec:
     source: str
     weights_sha256: str
     onnx_sha256: str
+    batch: int | None = 1
+    """B the graph was exported for; None: any."""
+    pixels: Pixels = "float32"
+    resized_to: tuple[int, int] | None = None
+    """(height, width) that the graph resizes the map to; None: it leaves it at the input's size."""
 
     def at(self, height: int, width: int) -> ModelSpec:
         """This spec with its input size fixed.
@@ -140,6 +146,21 @@ class ModelSpec:
         if self.height is None or self.width is None:
             raise SpecError(f"the input size of {self.name} is not fixed yet: call spec.at(height, width)")
         return self.height, self.width
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the depth map as it leaves the graph."""
+        return self.resized_to or self.size
+
+    def image_shape(self, batch: int) -> tuple[int, int, int, int]:
+        """Shape of the image input for `batch` streams; SpecError where the graph takes another number."""
+        if self.batch not in (None, batch):
+            raise SpecError(
+                f"{self.name} was exported for {self.batch} streams a call, {batch} are needed: "
+                f"run `depthcast export` with --batch {batch}"
+            )
+        height, width = self.size
+        return (batch, height, width, 3) if self.pixels == "uint8" else (batch, 3, height, width)
 
     def save(self, path: Path) -> None:
         """Write the sidecar."""
@@ -167,12 +188,21 @@ def _from_json(fields: dict[str, Any]) -> ModelSpec:
         unit=Unit(fields.pop("unit")),
         precision=_one_of(Precision, fields.pop("precision")),
         resample=_one_of(Resample, fields.pop("resample")),
+        pixels=_one_of(Pixels, fields.pop("pixels")),
+        resized_to=_pair(fields.pop("resized_to")),
         mean=tuple(fields.pop("mean")),
         std=tuple(fields.pop("std")),
         window=rule,
         caches=tuple(CacheSpec(**cache) for cache in fields.pop("caches")),
         **fields,
     )
+
+
+def _pair(value: list[int] | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, width = value
+    return height, width
 
 
 def _one_of(choices: Any, value: str) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.errors import StepError
-from engines.session import Cache, StepPlan
+from engines.session import Cache, Image, StepPlan
 from engines.spec import ModelSpec, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
@@ -31,11 +31,11 @@ class TorchCache:
             torch.zeros(batch, cache.cells(height, width), slots, cache.channels, device=device)
             for cache in spec.caches
         ]
-        self._image = np.zeros((batch, 3, height, width), np.float32)
+        self._image: Image = np.zeros(spec.image_shape(batch), spec.pixels)
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [B, 3, H, W], to be filled before each step."""
+    def image(self) -> Image:
+        """To be filled before each step."""
         return self._image
 
     def clear(self) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from engines.onnx import OnnxSession
-from engines.spec import ModelSpec, Precision, sha256_of
+from engines.spec import ModelSpec, Pixels, Precision, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
-from export.graph import VdaStep, VdaWindow, example_step
-from export.half import half_dtype, to_half
+from export.graph import Adapted, VdaStep, VdaWindow, example_step
+from export.half import to_half
 from export.model.depth import VideoDepthAnything
 from export.reference import TorchSession
 from export.verify import FRAMES, LIMITS, Departure, require_parity
@@ -46,20 +46,28 @@ def export_step(
     size: tuple[int, int],
     *,
     metric: bool = False,
-    batch: int = 1,
+    batch: int | None = 1,
     precision: Precision = "fp32",
+    pixels: Pixels = "float32",
+    resized_to: tuple[int, int] | None = None,
     parity: Parity = FULL_PARITY,
 ) -> ModelSpec:
     """Write the streaming step of a checkpoint for pictures of size (height, width) to `out`, its spec beside it.
 
+    batch: streams a call; None leaves it open. pixels: "uint8" takes the picture's bytes and normalises in the graph.
+    resized_to: (height, width) to which the graph resizes the map.
     Raises CheckpointError for an unusable checkpoint, ParityError where the graph departs from the torch network.
     """
     network = load_network(config, checkpoint)
-    spec = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), precision=precision)
-    shapes = [(cache.cells(*size), cache.channels) for cache in spec.caches]
-    inputs = example_step(shapes, spec.window.slots, batch, size, half_dtype(precision))
-    model = trace(VdaStep(_in_precision(network, precision), *size), inputs, *step_names(spec))
-    return save(model, spec, out, lambda path: _check(network, spec, path, batch, parity))
+    plain = vda_spec(config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint))
+    spec = replace(plain, precision=precision, batch=batch, pixels=pixels, resized_to=resized_to)
+    step = Adapted(VdaStep(_in_precision(network, precision), *size), spec)
+    inputs, outputs = step_names(spec)
+    free = {name: {0: "batch"} for name in inputs} if batch is None else None
+    # An example of one stream would be taken for the constant 1.
+    model = trace(step, example_step(spec, batch or 2), inputs, outputs, free)
+    oracle = TorchSession(VdaStep(network, *size), plain)
+    return save(model, spec, out, lambda path: check_step(oracle, path, batch or 2, parity))
 
 
 def export_window(
@@ -85,13 +93,14 @@ def _in_precision(network: VideoDepthAnything, precision: Precision) -> VideoDep
     return to_half(network, KEEP_FLOAT32) if precision == "fp16" else network
 
 
-def _check(network: VideoDepthAnything, spec: ModelSpec, path: Path, batch: int, parity: Parity) -> Departure | None:
-    """Compare a written step graph with the float32 network; graphs of several streams are compared by their own."""
+def check_step(
+    oracle: TorchSession, path: Path, batch: int, parity: Parity, size: tuple[int, int] | None = None
+) -> Departure | None:
+    """Compare a written step graph with the float32 network. Raises ParityError; None where no check was asked for."""
     if not parity.frames:
         return None
-    oracle = TorchSession(VdaStep(network, *spec.size), spec)
-    limit = LIMITS[spec.precision] if parity.limit is None else parity.limit
-    with OnnxSession(path) as candidate:
+    with OnnxSession(path, size) as candidate:
+        limit = LIMITS[candidate.spec.precision] if parity.limit is None else parity.limit
         return require_parity(oracle, candidate, limit, parity.frames, batch)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engines.session import Session
 from engines.spec import ModelSpec, Precision
 from export.errors import ParityError
+from stream.preprocess import resize_map
 from stream.window import FeatureWindow
 
 LIMITS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2}
@@ -51,8 +52,10 @@ def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: 
     relative = largest = 0.0
     for t in range(frames):
         picture, plan = moving_picture(oracle.spec, t), window.plan()
-        lane.image[:] = lanes.image[:] = picture
-        wanted = oracle.step(lane, [plan])[0].astype(np.float64)
+        lane.image[:] = normalised(picture, oracle.spec)
+        lanes.image[:] = picture if candidate.spec.pixels == "uint8" else lane.image
+        wanted = oracle.step(lane, [plan])[0]
+        wanted = resize_map(wanted, *candidate.spec.map_size).astype(np.float64)
         error = np.abs(candidate.step(lanes, [plan] * batch) - wanted)
         # max() would drop a NaN; np.maximum keeps it.
         relative = float(np.maximum(relative, error.mean(axis=(1, 2)).max() / max(wanted.mean(), 1e-9)))
@@ -60,14 +63,19 @@ def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: 
     return Departure(relative, largest, frames)
 
 
-def moving_picture(spec: ModelSpec, t: int) -> NDArray[np.float32]:
-    """Frame t of a test picture with edges, gradients and motion: float32 [3, H, W], normalised."""
+def moving_picture(spec: ModelSpec, t: int) -> NDArray[np.uint8]:
+    """Frame t of a test picture with edges, gradients and motion: uint8 [H, W, 3] RGB at the network's size."""
     height, width = spec.size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     u, v = x / width, y / height
     waves = [np.sin((5 + 2 * c) * u + (3 + c) * v + 0.21 * t + c) for c in range(3)]
     square = ((u * 4 + 0.07 * t) % 1 < 0.5) ^ ((v * 3 - 0.03 * t) % 1 < 0.5)
-    rgb = np.stack([0.5 + 0.3 * wave + 0.2 * (square - 0.5) for wave in waves])
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
-    scaled: NDArray[np.float32] = ((np.clip(rgb, 0, 1) - mean) / std).astype(np.float32)
-    return scaled
+    rgb = np.stack([0.5 + 0.3 * wave + 0.2 * (square - 0.5) for wave in waves], axis=2)
+    picture: NDArray[np.uint8] = (np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    return picture
+
+
+def normalised(picture: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """uint8 [H, W, 3] to the network's float32 [3, H, W]."""
+    mean, std = (np.array(values, np.float32) for values in (spec.mean, spec.std))
+    return np.ascontiguousarray(((picture.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1))

@@ -33,7 +33,8 @@ def colourise(depth: NDArray[np.float32], shown: DisplayRange, unit: Unit, color
     """
     span = shown.high - shown.low
     scale = (_STEPS - 1) / span if span > 0 else 0.0
-    from_far = shown.high - depth if unit is Unit.METRE else depth - shown.low
+    half = 0.5 / scale if scale else 0.0
+    from_far = (shown.high + half) - depth if unit is Unit.METRE else depth - (shown.low - half)
     steps = from_far * np.float32(scale)
     # fmax and fmin put NaN at the far end, step 0.
     np.fmin(np.fmax(steps, 0, out=steps), _STEPS - 1, out=steps)

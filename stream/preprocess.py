@@ -112,7 +112,7 @@ def colour_of(picture: av.VideoFrame) -> tuple[Colorspace | None, ColorRange]:
 
     Untagged pictures are taken for BT.709 from 720 lines or 1280 columns on, for BT.601 below, limited range.
     """
-    if picture.format.is_rgb:
+    if picture.format.is_rgb or picture.format.has_palette:
         return None, ColorRange.JPEG
     is_full = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")
     is_high_definition = picture.width >= 1280 or picture.height >= 720

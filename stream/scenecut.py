@@ -29,6 +29,9 @@ _SHIFT_ROWS, _SHIFT_COLUMNS = 3, 8
 _FLAT = 4.0
 """Standard deviation of luma below which a thumbnail shows nothing."""
 _FLASH_RISE = 45.0
+_FLASH_SHARE = 0.25
+_WHITE = 235.0
+"""A flash lifts the mean by this much and washes out this share of the cells."""
 _LONGEST_FLASH = 3
 
 
@@ -77,9 +80,13 @@ def _difference(before: Thumbnail, now: Thumbnail) -> float:
     still = _correlation(before, now)
     if still > _SIMILAR:
         return 1 - still
-    shifts = [(y, x) for y in range(-_SHIFT_ROWS, _SHIFT_ROWS + 1) for x in range(-_SHIFT_COLUMNS, _SHIFT_COLUMNS + 1)]
-    best = max(_correlation(*_overlap(before, now, y, x)) for y, x in shifts)
+    across = max(range(-_SHIFT_COLUMNS, _SHIFT_COLUMNS + 1), key=lambda x: _shifted(before, now, 0, x))
+    best = max(_shifted(before, now, y, across) for y in range(-_SHIFT_ROWS, _SHIFT_ROWS + 1))
     return 1 - (max(still, 0.0) + max(best, 0.0)) / 2
+
+
+def _shifted(before: Thumbnail, now: Thumbnail, y: int, x: int) -> float:
+    return _correlation(*_overlap(before, now, y, x))
 
 
 def _overlap(before: Thumbnail, now: Thumbnail, y: int, x: int) -> tuple[Thumbnail, Thumbnail]:
@@ -97,4 +104,4 @@ def _correlation(one: Thumbnail, other: Thumbnail) -> float:
 
 
 def _is_flash(before: Thumbnail, now: Thumbnail) -> bool:
-    return float(now.mean() - before.mean()) > _FLASH_RISE and float(np.mean(now > 235)) > 0.25
+    return float(now.mean() - before.mean()) > _FLASH_RISE and float(np.mean(now > _WHITE)) > _FLASH_SHARE

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export.config import CONFIGS, MEAN, STD
+from export.config import CONFIGS, MEAN, STD, VdaConfig
 from export.model.depth import VideoDepthAnything
 from export.model.temporal import sinusoidal_table
 
 DATA = Path(__file__).parent / "data"
+TINY = VdaConfig("VDA-Tiny", 64, 4, 2, (0, 1, 2, 3), (32, 32, 64, 64), 64, "Apache-2.0")
+"""The network in miniature, for tests of what does not depend on its size; its weights are torch's own random ones."""
 SHORT = {"VDA-Small": "vits", "VDA-Base": "vitb", "VDA-Large": "vitl"}
 
 
@@ -77,6 +79,17 @@ def checkpoint(model: str, folder: Path) -> Path:
     path = folder / f"{SHORT[model]}.safetensors"
     if not path.exists():
         save_file(state_dict(model), path)
+    return path
+
+
+def tiny_checkpoint(folder: Path) -> Path:
+    """A checkpoint of `TINY` in `folder`, written on first use."""
+    path = folder / "tiny.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        built = VideoDepthAnything(TINY)
+        built.get_parameter("head.scratch.output_conv2.2.bias").data.fill_(6.0)
+        save_file(built.state_dict(), path)
     return path
 
 

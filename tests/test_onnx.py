@@ -14,37 +14,53 @@ from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, sha256_of
 from export.config import CONFIGS
 from export.errors import ParityError
+from export.reference import TorchSession
 from export.to_onnx import Parity, export_step, export_window
+from stream.preprocess import resize_map
 from stream.window import FeatureWindow
-from tests.standin import checkpoint, golden, normalised
+from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import assert_close, stream, torch_session
+
+SIZE = (70, 98)
+QUICK = Parity(frames=2)
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the exported step of VDA-Small's stand-in at 70 × 98, batch 1 and 2."""
-    folder = tmp_path_factory.mktemp("models")
-    weights = checkpoint("VDA-Small", folder)
-    for batch in (1, 2):
-        out = folder / f"step{batch}.onnx"
-        export_step(CONFIGS["VDA-Small"], weights, out, (70, 98), batch=batch, parity=Parity(frames=2))
-    return folder
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported step of VDA-Small's stand-in, for one stream."""
+    folder = tmp_path_factory.mktemp("small")
+    path = folder / "step.onnx"
+    export_step(CONFIGS["VDA-Small"], checkpoint("VDA-Small", folder), path, SIZE, parity=QUICK)
+    return path
 
 
-def test_stream_equals_golden_and_oracle_over_60_frames(models: Path) -> None:
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported step of the network in miniature, for any number of streams."""
+    folder = tmp_path_factory.mktemp("tiny")
+    path = folder / "step.onnx"
+    export_step(TINY, tiny_checkpoint(folder), path, SIZE, batch=None, parity=QUICK)
+    return path
+
+
+def oracle_of_tiny(folder: Path) -> TorchSession:
+    return TorchSession.open(TINY, tiny_checkpoint(folder), SIZE)
+
+
+def test_stream_equals_golden_and_oracle_over_60_frames(small: Path) -> None:
     wanted = golden("stream_vits_70x98")
     images = normalised(wanted["frames"])
-    with OnnxSession(models / "step1.onnx", threads=2) as session:
+    with OnnxSession(small, threads=2) as session:
         got = stream(session, images)
     assert len(got) == 60
     assert_close(got, wanted["depth"])
     np.testing.assert_allclose(got, stream(torch_session("VDA-Small", (70, 98)), images), atol=1e-3)
 
 
-def test_two_streams_interleaved_on_one_session_equal_each_alone_bit_for_bit(models: Path) -> None:
+def test_two_streams_interleaved_on_one_session_equal_each_alone_bit_for_bit(tiny: Path) -> None:
     frames = golden("stream_vits_70x98")["frames"][:10]
     first, second = normalised(frames), normalised(frames[::-1])
-    with OnnxSession(models / "step1.onnx", threads=2) as session:
+    with OnnxSession(tiny, threads=2) as session:
         alone = stream(session, first), stream(session, second)
         caches = session.new_cache(), session.new_cache()
         windows = FeatureWindow(session.spec.window), FeatureWindow(session.spec.window)
@@ -54,23 +70,23 @@ def test_two_streams_interleaved_on_one_session_equal_each_alone_bit_for_bit(mod
                 assert np.array_equal(session.step(cache, [window.plan()])[0], wanted[t])
 
 
-def test_a_batch_of_two_streams_equals_each_alone(models: Path) -> None:
+def test_a_batch_of_two_streams_equals_each_alone(tiny: Path) -> None:
     images = normalised(golden("stream_vits_70x98")["frames"][:6])
-    with OnnxSession(models / "step1.onnx") as single, OnnxSession(models / "step2.onnx") as double:
-        alone = stream(single, images)
-        cache = double.new_cache(2)
-        windows = FeatureWindow(double.spec.window), FeatureWindow(double.spec.window)
+    with OnnxSession(tiny) as session:
+        alone = stream(session, images)
+        cache = session.new_cache(2)
+        windows = FeatureWindow(session.spec.window), FeatureWindow(session.spec.window)
         for t in range(6):
             cache.image[0], cache.image[1] = images[t], images[max(0, t - 1)]
-            maps = double.step(cache, [windows[0].plan(), windows[1].plan() if t else None])
+            maps = session.step(cache, [windows[0].plan(), windows[1].plan() if t else None])
             np.testing.assert_allclose(maps[0], alone[t], atol=1e-3)
             if t:
                 np.testing.assert_allclose(maps[1], alone[t - 1], atol=1e-3)
 
 
-def test_one_slot_a_frame_is_written_and_nothing_moves(models: Path) -> None:
+def test_one_slot_a_frame_is_written_and_nothing_moves(tiny: Path) -> None:
     images = normalised(golden("stream_vits_70x98")["frames"][:3])
-    with OnnxSession(models / "step1.onnx") as session:
+    with OnnxSession(tiny) as session:
         cache, window = session.new_cache(), FeatureWindow(session.spec.window)
         addresses = [array.ctypes.data for array in cache.caches]
         for t, image in enumerate(images):
@@ -87,7 +103,7 @@ def test_one_slot_a_frame_is_written_and_nothing_moves(models: Path) -> None:
 def test_float16_stream_stays_within_one_percent_of_the_golden(tmp_path: Path) -> None:
     wanted, path = golden("stream_vits_70x98"), tmp_path / "half.onnx"
     weights = checkpoint("VDA-Small", tmp_path)
-    spec = export_step(CONFIGS["VDA-Small"], weights, path, (70, 98), precision="fp16", parity=Parity(frames=2))
+    spec = export_step(CONFIGS["VDA-Small"], weights, path, SIZE, precision="fp16", parity=QUICK)
     kinds = {value.name: value.type.tensor_type.elem_type for value in onnx.load(path).graph.input}
     assert {kinds[cache.name] for cache in spec.caches} == {onnx.TensorProto.FLOAT16}
     with OnnxSession(path, threads=2) as session:
@@ -96,18 +112,26 @@ def test_float16_stream_stays_within_one_percent_of_the_golden(tmp_path: Path) -
     assert relative.max() <= 1e-2
 
 
+def test_bytes_in_and_a_resized_map_out_are_the_same_function(tmp_path: Path) -> None:
+    frames, path, weights = golden("stream_vits_70x98")["frames"][:4], tmp_path / "b.onnx", tiny_checkpoint(tmp_path)
+    spec = export_step(TINY, weights, path, SIZE, pixels="uint8", resized_to=(105, 147), parity=QUICK)
+    assert spec.map_size == (105, 147)
+    with OnnxSession(path) as session:
+        cache, window = session.new_cache(), FeatureWindow(session.spec.window)
+        wanted = stream(oracle_of_tiny(tmp_path), normalised(frames))
+        for frame, depth in zip(frames, wanted, strict=True):
+            cache.image[0] = frame
+            got = session.step(cache, [window.plan()])[0]
+            np.testing.assert_allclose(got, resize_map(depth, 105, 147), atol=1e-3)
+        with pytest.raises(SpecError, match="exported for 1 streams a call, 2 are needed"):
+            session.new_cache(2)
+
+
 def test_an_export_that_departs_is_not_written(tmp_path: Path) -> None:
-    out = tmp_path / "half.onnx"
+    out, strict = tmp_path / "half.onnx", Parity(frames=2, limit=1e-9)
     with pytest.raises(ParityError, match="departs from the torch oracle"):
-        export_step(
-            CONFIGS["VDA-Small"],
-            checkpoint("VDA-Small", tmp_path),
-            out,
-            (28, 28),
-            precision="fp16",
-            parity=Parity(frames=2, limit=1e-9),
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["vits.safetensors"]
+        export_step(TINY, tiny_checkpoint(tmp_path), out, (28, 28), precision="fp16", parity=strict)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 
 def test_window_graph_equals_the_golden(tmp_path: Path) -> None:
@@ -120,42 +144,42 @@ def test_window_graph_equals_the_golden(tmp_path: Path) -> None:
         OnnxSession(path)
 
 
-def test_the_graph_needs_no_shape_arithmetic(models: Path) -> None:
-    graph = onnx.load(models / "step1.onnx").graph
+def test_the_graph_needs_no_shape_arithmetic(small: Path) -> None:
+    graph = onnx.load(small).graph
     arithmetic = {"Shape", "Size", "Range", "NonZero", "If", "Loop", "ConstantOfShape"}
     assert arithmetic.isdisjoint(node.op_type for node in graph.node)
     assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
 
 
-def test_another_size_than_exported_says_what_to_run(models: Path) -> None:
+def test_another_size_than_exported_says_what_to_run(tiny: Path) -> None:
     with pytest.raises(SpecError, match=r"exported for 70x98, the stream needs 84x112: run `depthcast export"):
-        OnnxSession(models / "step1.onnx", size=(84, 112))
+        OnnxSession(tiny, size=(84, 112))
 
 
-def test_a_model_without_its_spec_is_refused(models: Path, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes((models / "step1.onnx").read_bytes())
+def test_a_model_without_its_spec_is_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes((tiny).read_bytes())
     with pytest.raises(SpecError, match=r"m\.json is missing"):
         OnnxSession(tmp_path / "m.onnx")
 
 
-def test_a_changed_model_is_refused(models: Path, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes((models / "step1.onnx").read_bytes()[:-1])
-    (tmp_path / "m.json").write_bytes((models / "step1.json").read_bytes())
+def test_a_changed_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes((tiny).read_bytes()[:-1])
+    (tmp_path / "m.json").write_bytes((tiny.with_suffix(".json")).read_bytes())
     with pytest.raises(SpecError, match="not the file its spec was written for"):
         OnnxSession(tmp_path / "m.onnx")
 
 
-def test_a_file_that_is_no_graph_is_one_clear_error(models: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_one_clear_error(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no graph")
-    fields = json.loads((models / "step1.json").read_text())
+    fields = json.loads((tiny.with_suffix(".json")).read_text())
     fields["onnx_sha256"] = sha256_of(tmp_path / "m.onnx")
     (tmp_path / "m.json").write_text(json.dumps(fields))
     with pytest.raises(EngineError, match=r"cannot load m\.onnx"):
         OnnxSession(tmp_path / "m.onnx")
 
 
-def test_spec_survives_a_round_trip(models: Path, tmp_path: Path) -> None:
-    spec = ModelSpec.load(models / "step1.json")
+def test_spec_survives_a_round_trip(tiny: Path, tmp_path: Path) -> None:
+    spec = ModelSpec.load(tiny.with_suffix(".json"))
     spec.save(tmp_path / "again.json")
     assert ModelSpec.load(tmp_path / "again.json") == spec
     assert spec.window.slots == 42
@@ -166,8 +190,8 @@ def test_spec_survives_a_round_trip(models: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [({"kind": "film"}, "'film' is none of"), ({"format": 9}, "format 9"), ({"unit": "feet"}, "feet"), ({"x": 1}, "x")],
 )
-def test_a_malformed_spec_says_where(models: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
-    fields = json.loads((models / "step1.json").read_text()) | change
+def test_a_malformed_spec_says_where(tiny: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    fields = json.loads((tiny.with_suffix(".json")).read_text()) | change
     (tmp_path / "s.json").write_text(json.dumps(fields))
     with pytest.raises(SpecError, match=message):
         ModelSpec.load(tmp_path / "s.json")

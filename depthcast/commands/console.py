@@ -64,4 +64,7 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
 
 
 def _bar(*columns: ProgressColumn) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=Console(stderr=True))
+    """Gone when it is done, and never in a log."""
+    console = Console(stderr=True)
+    words = TextColumn("{task.description}")
+    return Progress(words, BarColumn(), *columns, console=console, transient=True, disable=not console.is_terminal)

@@ -30,9 +30,7 @@ def sinusoidal_table(length: int, channels: int) -> Tensor:
     """float32 [1, length, channels]: sine in the even channels, cosine in the odd ones (Vaswani et al., 2017)."""
     position = torch.arange(length, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, channels, 2, dtype=torch.float32) * (-math.log(10000.0) / channels))
-    return torch.stack((torch.sin(position * rate), torch.cos(position * rate)), dim=-1).reshape(
-        1, length, channels
-    )
+    return torch.stack((torch.sin(position * rate), torch.cos(position * rate)), dim=-1).reshape(1, length, channels)
 
 
 class PositionTable(nn.Module):

@@ -24,6 +24,9 @@ UNKNOWN = -1.0
 SIZES = ((192, 256), (192, 256), (160, 288), (224, 224), (160, 224), (192, 288), (256, 192))
 """Input sizes a batch may have: most of one area, all the usual shapes."""
 
+SMALL_SIZES = ((128, 192), (160, 192), (128, 224), (160, 224), (192, 160))
+"""The same shapes at half the cost, for the first part of training."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -100,20 +103,22 @@ class RealFrames:
 class Mixture:
     """What one batch holds: `size` clips of `frames` frames, a share `real` of them real.
 
-    A batch of clips is, with probability `cut`, spliced in the middle: half of those restart the stream there.
+    small: draw from SMALL_SIZES. A batch of clips is, with probability `cut`, spliced in the middle: half of those
+    restart the stream there.
     """
 
     size: int
     frames: int
     real: float
     cut: float = 0.3
+    small: bool = False
 
 
 def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: int, step: int) -> Batch:
     """The batch of this step. sources: rendered and real clips."""
     rng = random.Random(seed * 1_000_003 + step)
     noise = torch.Generator().manual_seed(rng.getrandbits(60))
-    height, width = rng.choice(SIZES)
+    height, width = rng.choice(SMALL_SIZES if mixture.small else SIZES)
     rendered, real = sources
     spliced = mixture.frames > 1 and rng.random() < mixture.cut
     part = mixture.frames // 2 if spliced else mixture.frames

@@ -59,13 +59,13 @@ def frame_accuracy(predicted: NDArray[np.float32], inverse: NDArray[np.float32])
 
 def accuracy(predict: Predictor, frames: RealFrames, every: int = 1) -> Accuracy:
     """Over all frames, or every n-th."""
-    results = []
+    results: list[Accuracy] = []
     for index in range(0, len(frames), every):
         truth = frames.inverse[index]
         if (truth > 0).sum() < 100:
             continue
         results.append(frame_accuracy(resized(predict(torch.from_numpy(frames.rgb[index])), truth.shape), truth))
-    return Accuracy(float(np.mean([r.abs_rel for r in results])), float(np.mean([r.delta1 for r in results])))
+    return _mean(results)
 
 
 def resized(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -147,18 +147,65 @@ def evaluate(network: NanoNetwork, data: Path, height: int, width: int, every: i
     return results
 
 
+def on_rendered(network: NanoNetwork, folder: Path, height: int, width: int) -> dict[str, Accuracy]:
+    """Streamed and frame by frame on the rendered clips in `folder` (seeds that training never sees); sky left out."""
+    found: dict[str, list[Accuracy]] = {"rendered.stream": [], "rendered.frame": []}
+    for path in sorted(folder.glob("clip-??????.inv.npy")):
+        clips = np.load(path.with_name(path.name.replace(".inv.", ".rgb."))), np.load(path).astype(np.float32)
+        for rgb, inverse in zip(*clips, strict=True):
+            predictors: tuple[Predictor, ...] = (
+                Streaming(network, height, width),
+                single_frames(network, height, width),
+            )
+            for predict, name in zip(predictors, found, strict=True):
+                maps = [resized(predict(torch.from_numpy(picture)), inverse.shape[1:]) for picture in rgb]
+                found[name].append(_mean([frame_accuracy(m, t) for m, t in zip(maps, inverse, strict=True)]))
+    return {name: _mean(each) for name, each in found.items()}
+
+
+def _mean(each: list[Accuracy]) -> Accuracy:
+    return Accuracy(float(np.mean([a.abs_rel for a in each])), float(np.mean([a.delta1 for a in each])))
+
+
+def noisy_copies(rgb: NDArray[np.uint8], frames: int, seed: int) -> list[NDArray[np.uint8]]:
+    """One picture as a tripod camera would repeat it: fresh noise (sigma 4 of 255) and 1 % of exposure flicker."""
+    rng = np.random.default_rng(seed)
+    copies = []
+    for _ in range(frames):
+        shaken = rgb * rng.normal(1.0, 0.01) + rng.normal(0.0, 4.0, rgb.shape)
+        copies.append(np.clip(shaken, 0, 255).astype(np.uint8))
+    return copies
+
+
+def steadiness(network: NanoNetwork, pictures: list[NDArray[np.uint8]], height: int, width: int) -> dict[str, float]:
+    """Flicker of still pictures, streamed (its first 8 frames left out) and frame by frame."""
+    found = {}
+    predictors: tuple[Predictor, ...] = Streaming(network, height, width), single_frames(network, height, width)
+    for name, predict in zip(("stream", "frame"), predictors, strict=True):
+        maps = np.stack([predict(torch.from_numpy(picture)) for picture in pictures])
+        found[name] = flicker(maps[WINDOW:])
+    return found
+
+
 def main() -> None:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description="Measure the embedded model.")
     parser.add_argument("weights", type=Path)
     parser.add_argument("data", type=Path, help="folder with tum_fr1_rpy and tum_fr3_cabinet")
+    parser.add_argument("--rendered", type=Path, help="folder of shards kept for validation")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    results = evaluate(load(options.weights), options.data, options.height, options.width, options.every)
-    text = json.dumps({name: asdict(value) for name, value in results.items()}, indent=1)
+    network, size = load(options.weights), (options.height, options.width)
+    results = evaluate(network, options.data, *size, options.every)
+    if options.rendered:
+        results |= on_rendered(network, options.rendered, *size)
+    figures: dict[str, object] = {name: asdict(value) for name, value in results.items()}
+    desk = RealFrames(options.data / "tum_fr1_rpy", VALIDATION_FIRST, VALIDATION_FIRST)
+    figures["flicker"] = steadiness(network, noisy_copies(desk.rgb[0], 40, 0), *size)
+    text = json.dumps({"size": size, **figures}, indent=1)
     print(text)
     if options.json:
         options.json.write_text(text + "\n")

@@ -22,7 +22,7 @@ STILL = 0.05
 class LossWeights:
     """Weights of the terms beside the aligned difference (which has 1)."""
 
-    gradient: float = 1.0
+    gradient: float = 2.0
     relative: float = 0.3
     anchored: float = 0.2
     temporal: float = 0.0

@@ -230,7 +230,8 @@ def _street(b: Builder) -> Setting:
             objects.car(b)
     position, yaw = (rng.uniform(-0.7, 0.7) * road, rng.uniform(1.0, 3.0), 0.0), rng.gauss(0, 0.4)
     _crowd(b, rng.randint(0, 4), 2, 15, position, yaw)
-    return Setting(position, yaw, math.radians(rng.gauss(-2, 8)), 8, (1e6, 1e6, 1e6), True, True)
+    position, pitch = _outlook(rng, position, rng.gauss(-2, 8))
+    return Setting(position, yaw, pitch, 8, (1e6, 1e6, 1e6), True, True)
 
 
 def _country(b: Builder) -> Setting:
@@ -268,7 +269,38 @@ def _country(b: Builder) -> Setting:
     people = rng.random() < 0.5
     if people:
         _crowd(b, rng.randint(1, 4), 1.2, 12, position, yaw)
-    return Setting(position, yaw, math.radians(rng.triangular(-40, 15, -6)), 6, (1e6, 1e6, 1e6), True, people)
+    position, pitch = _outlook(rng, position, rng.triangular(-40, 15, -6))
+    return Setting(position, yaw, pitch, 6, (1e6, 1e6, 1e6), True, people)
+
+
+def _tower(b: Builder) -> Setting:
+    """Beams, masts and wires against the sky, seen from below: the bottom of the picture is not always ground."""
+    rng = b.rng
+    for _ in range(rng.randint(1, 3)):
+        far, side = rng.uniform(6, 50), rng.uniform(-12, 12)
+        finish, thick = b.finish(1.0), rng.uniform(0.08, 0.4)
+        wide, tall = rng.uniform(1.5, 8), rng.uniform(8, 40)
+        with b.placed((side, 0.0, far), rng.uniform(0, 6.3)):
+            for _ in range(rng.randint(6, 22)):
+                start = (rng.choice((-1, 1)) * wide, rng.uniform(0, tall), rng.choice((-1, 1)) * wide)
+                end = (rng.choice((-1, 1)) * wide, rng.uniform(0, tall), rng.choice((-1, 1)) * wide)
+                if start != end:
+                    b.limb(start, end, thick * rng.uniform(0.4, 1), finish)
+    for _ in range(rng.randint(0, 3)):
+        with b.placed((rng.uniform(-10, 10), 0, rng.uniform(3, 40))):
+            objects.tree(b)
+    position = (0.0, rng.uniform(0.5, 6.0), 0.0)
+    return Setting(position, rng.gauss(0, 0.2), math.radians(rng.uniform(5, 45)), 8, (1e6, 1e6, 1e6), True, False)
+
+
+def _outlook(rng: Random, position: Vector, pitch: float) -> tuple[Vector, float]:
+    """Out of doors, now and then: high up and looking down, or looking up."""
+    pick = rng.random()
+    if pick < 0.12:
+        return (position[0], rng.uniform(4, 15), position[2]), math.radians(rng.uniform(-90, -25))
+    if pick < 0.22:
+        return position, math.radians(rng.uniform(10, 35))
+    return position, math.radians(pitch)
 
 
 def _loose(b: Builder) -> Setting:
@@ -294,5 +326,5 @@ def _loose(b: Builder) -> Setting:
 
 
 _MAKERS: tuple[tuple[Callable[[Builder], Setting], float], ...] = (
-    (_room, 0.36), (_desk, 0.24), (_street, 0.14), (_country, 0.16), (_loose, 0.10),
+    (_room, 0.36), (_desk, 0.22), (_street, 0.15), (_country, 0.13), (_loose, 0.09), (_tower, 0.05),
 )  # fmt: skip

@@ -77,7 +77,7 @@ def _dull(inverse: NDArray[np.float16], rng: Random) -> bool:
     """Nearly all sky, or one bare wall (some of those are kept)."""
     first = inverse[0].astype(np.float32)
     low, middle, high = np.quantile(first, (0.05, 0.5, 0.95))
-    if (first == 0).mean() > 0.8 or middle >= NEAREST:
+    if (first == 0).mean() > 0.93 or middle >= NEAREST:
         return True
     return bool((high - low) < 0.25 * max(middle, 1e-3) and rng.random() < 0.85)
 

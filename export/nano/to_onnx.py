@@ -9,14 +9,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from engines.onnx import OnnxSession
 from engines.spec import CacheSpec, ModelSpec, Unit, WindowRule, sha256_of
 from export.config import MEAN, STD
 from export.graph import example_step
 from export.nano.model import SLOTS, STRIDE, WIDTHS, WINDOW, NanoNetwork, load
 from export.reference import TorchSession
-from export.to_onnx import FULL_PARITY, Parity, save, step_names, trace
-from export.verify import LIMITS, require_parity
+from export.to_onnx import FULL_PARITY, Parity, check_step, save, step_names, trace
+from export.verify import LIMITS
 
 SIZE = (192, 256)
 """Height and width the graph is traced and checked at."""
@@ -68,7 +67,7 @@ def export_nano(weights: Path, out: Path, parity: Parity = FULL_PARITY) -> Model
     """Write the trained network to `out`, its spec beside it. Raises ParityError where the file departs from torch."""
     network, spec = load(weights), nano_spec(sha256_of(weights))
     assert spec.window.slots == SLOTS
-    inputs = example_step(network.cache_shapes(*SIZE), SLOTS, 1, SIZE)
+    inputs = example_step(spec.at(*SIZE), 1)
     free = {"image": {2: "height", 3: "width"}, **{cache.name: {1: f"cells_{cache.stride}"} for cache in spec.caches}}
     model = store_half(trace(NanoStep(network), inputs, *step_names(spec), free))
     return save(model, spec, out, lambda path: check(network, spec, path, parity))
@@ -79,8 +78,7 @@ def check(network: NanoNetwork, spec: ModelSpec, path: Path, parity: Parity) -> 
     limit = LIMITS["fp16"] if parity.limit is None else parity.limit
     for size in (SIZE, (128, 320)):
         oracle = TorchSession(network.forward_step, spec.at(*size))
-        with OnnxSession(path, size) as candidate:
-            require_parity(oracle, candidate, limit, parity.frames)
+        check_step(oracle, path, 1, Parity(parity.frames, limit), size)
 
 
 def store_half(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -42,8 +42,10 @@ class Settings:
     size: int
     frames: int
     real_share: float
+    small: bool
     rate: float
     seed: int
+    from_scratch: bool
     save_every: int
     validate_every: int
 
@@ -70,7 +72,8 @@ class Trainer:
     def begin(self) -> None:
         """Continue where the run folder left off, or start from ImageNet weights."""
         if not self.state_path.exists():
-            load_imagenet(self.network.encoder, imagenet_state())
+            if not self.settings.from_scratch:
+                load_imagenet(self.network.encoder, imagenet_state())
             self.average.load_state_dict(self.network.state_dict())
             return
         state = torch.load(self.state_path, map_location=self.device, weights_only=True)
@@ -161,7 +164,7 @@ def train(settings: Settings, device: torch.device) -> None:
     trainer.begin()
     real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
     sources = RenderedPool(settings.rendered), real
-    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0)
+    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0, small=settings.small)
     clock, losses = time.monotonic(), []
     for batch in batches(sources, mixture, settings.seed, trainer.step, settings.steps):
         losses.append(trainer.update(batch))
@@ -193,8 +196,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--real-share", type=float, default=0.2)
+    parser.add_argument("--small", action="store_true", help="smaller pictures, twice as many a second")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from-scratch", action="store_true", help="do without the ImageNet weights")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=400)
     return Settings(**vars(parser.parse_args(arguments)))

@@ -23,9 +23,9 @@ _WHOLE_S = 1
 class AudioTrack:
     """Reads the first sound track of a file and writes it into `output`, in step with the pictures.
 
-    Copied packet by packet where mp4 takes the codec, else encoded as AAC; packets that are damaged or out of order
-    are left out. To be created before the first packet of `output`. Raises FFmpegError or ValueError when the track
-    can be neither copied nor decoded.
+    Copied packet by packet where mp4 takes the codec, else encoded as AAC, at most stereo; packets that are damaged
+    or out of order are left out. To be created before the first packet of `output`. Raises FFmpegError or ValueError
+    when the track can be neither copied nor decoded.
     """
 
     __slots__ = ("_input", "_out", "_output", "_packets", "_pictures_end_s", "_shift_s", "_track")
@@ -67,12 +67,11 @@ class AudioTrack:
         self._input.close()
 
     def _route(self, track: AudioStream) -> tuple[AudioStream, Iterator[AudioPacket]]:
-        if track.codec_context.name in _FITS_MP4:
+        sound = track.codec_context
+        if sound.codec.canonical_name in _FITS_MP4:
             return self._output.add_stream_from_template(track), self._in_order(self._copied())
-        if track.codec_context.layout.nb_channels == 0:
-            raise ValueError("its channels are unknown")
-        out = self._output.add_stream("aac", rate=track.codec_context.sample_rate)
-        out.codec_context.layout = track.codec_context.layout
+        out = self._output.add_stream("aac", rate=sound.sample_rate)
+        out.codec_context.layout = "mono" if sound.layout.nb_channels == 1 else "stereo"
         return out, self._in_order(self._encoded(out))
 
     def _copied(self) -> Iterator[AudioPacket]:

@@ -28,6 +28,8 @@ _TOP = 65535
 _METRES_PER_CODE = 0.001
 _HEADROOM = 4.0
 _UNKNOWN_RATE = Fraction(30)
+_SLICED_FROM = 16
+"""Pixels of a side; FFV1 does not divide smaller pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Gray16Sink:
         try:
             with self._file.errors():
                 self._container = av.open(f"file:{self._file.temporary}", "w", format="matroska")
-            options = {"level": "3", "slices": "4", "slicecrc": "1"}
+            slices = "4" if min(info.height, info.width) >= _SLICED_FROM else "1"
+            options = {"level": "3", "slices": slices, "slicecrc": "1"}
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
             context.width, context.height = info.width, info.height

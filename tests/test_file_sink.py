@@ -1,0 +1,326 @@
+"""Output files: what is in them, and that a half-written one never has the final name."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engines.spec import Unit
+from stream.colour import Colormap
+from stream.errors import SinkError, SourceError
+from stream.estimator import DepthEstimator
+from stream.frame import DepthFrame, DisplayRange, Frame
+from stream.pipeline import run
+from stream.sinks import Sink
+from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink, fit_resolution, read_gray16
+from stream.sources import SourceInfo
+from stream.sources.file import FileSource
+from stream.sources.synthetic import SyntheticSource
+from tests.fakes import FakeSession, depth_frame
+from tests.videos import gray_levels, write_video
+
+INFO = SourceInfo(48, 64, Fraction(30), Fraction(1, 30), 10, None, False, False, "made up")
+RAMP = np.broadcast_to(np.linspace(0, 10, 64, dtype=np.float32), (48, 64))
+KINDS: dict[str, Callable[[Path], Sink]] = {
+    "a.mp4": lambda path: VideoSink(path, INFO),
+    "a.mkv": lambda path: Gray16Sink(path, INFO),
+    "a.npz": lambda path: NpzSink(path, INFO, "fake"),
+}
+
+
+def write_all(sink: Sink, maps: list[NDArray[np.float32]], unit: Unit = Unit.RELATIVE) -> None:
+    for index, depth in enumerate(maps):
+        sink.write(depth_frame(depth, index, unit))
+    sink.close()
+
+
+def pictures(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def times(frames: list[av.VideoFrame]) -> list[Fraction]:
+    return [frame.pts * frame.time_base for frame in frames if frame.pts is not None and frame.time_base is not None]
+
+
+def run_file(source_path: Path, path: Path, *, max_frames: int | None = None, side_by_side: bool = False) -> VideoSink:
+    with FileSource(source_path, max_frames) as source:
+        sink = VideoSink(path, source.info, Colormap.TURBO, side_by_side=side_by_side, source=source_path)
+        run(source, DepthEstimator(FakeSession()).step, [sink])
+    return sink
+
+
+def test_video_shows_the_depth(tmp_path: Path) -> None:
+    write_all(VideoSink(tmp_path / "a.mp4", INFO), [np.ascontiguousarray(RAMP)] * 3)
+    frames = pictures(tmp_path / "a.mp4")
+    gray = frames[1].reformat(format="rgb24").to_ndarray()[24, :, 0]
+    np.testing.assert_allclose(gray, np.linspace(0, 255, 64), atol=6)
+    assert [(f.format.name, f.height, f.width) for f in frames] == [("yuv420p", 48, 64)] * 3
+    assert (frames[0].colorspace, frames[0].color_range) == (1, 1)
+
+
+def test_video_keeps_every_time_exactly(tmp_path: Path) -> None:
+    pts = [0, 1000, 1001, 7000, 7003, 90_000]
+    milliseconds = [0, 40, 41, 300, 307, 2571]
+    source = write_video(tmp_path / "in.mkv", gray_levels(6), time_base=Fraction(1, 1000), pts=milliseconds)
+    run_file(source, tmp_path / "out.mp4")
+    assert times(pictures(tmp_path / "out.mp4")) == times(pictures(source))
+    exact = write_video(tmp_path / "in.mp4", gray_levels(6), time_base=Fraction(1, 90_000), pts=pts)
+    run_file(exact, tmp_path / "out2.mp4")
+    assert times(pictures(tmp_path / "out2.mp4")) == [Fraction(p, 90_000) for p in pts]
+
+
+def test_video_lasts_as_long_as_its_source(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", gray_levels(20))
+    run_file(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration == pytest.approx(20 / 30 * av.time_base, rel=0.01)
+
+
+def sound_of(path: Path) -> tuple[str, list[tuple[Fraction, bytes]]]:
+    with av.open(str(path)) as container:
+        track = container.streams.audio[0]
+        packets = [p for p in container.demux(track) if p.pts is not None]
+        return track.codec_context.name, [(p.pts * p.time_base, bytes(p)) for p in packets if p.pts is not None]
+
+
+@pytest.mark.parametrize("codec", ["aac", "libmp3lame", "ac3"])
+def test_sound_is_copied(tmp_path: Path, codec: str) -> None:
+    source = write_video(tmp_path / "in.mp4", gray_levels(30), sound_s=1, sound_codec=codec)
+    assert run_file(source, tmp_path / "out.mp4").note is None
+    assert sound_of(tmp_path / "out.mp4") == sound_of(source)
+
+
+def test_sound_that_mp4_does_not_take_is_encoded(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", gray_levels(30), sound_s=1, sound_codec="pcm_s16le")
+    run_file(source, tmp_path / "out.mp4")
+    codec, packets = sound_of(tmp_path / "out.mp4")
+    assert codec == "aac"
+    assert packets[-1][0] == pytest.approx(1, abs=0.05)
+
+
+def test_sound_ends_where_the_pictures_were_cut_short(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", gray_levels(45), sound_s=3)
+    run_file(source, tmp_path / "out.mp4", max_frames=6)
+    assert sound_of(tmp_path / "out.mp4")[1][-1][0] == pytest.approx(6 / 30, abs=0.05)
+
+
+def test_sound_stays_in_step_when_the_source_starts_late(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.ts", gray_levels(30, 144, 176), codec="mpeg2video", sound_s=1)
+    first_sound = sound_of(source)[1][0][0] - times(pictures(source))[0]
+    run_file(source, tmp_path / "out.mp4")
+    out_first = sound_of(tmp_path / "out.mp4")[1][0][0] - times(pictures(tmp_path / "out.mp4"))[0]
+    assert out_first == pytest.approx(first_sound, abs=0.002)
+
+
+def test_sound_that_cannot_be_read_is_left_out_with_a_note(tmp_path: Path) -> None:
+    info = SourceInfo(48, 64, Fraction(30), Fraction(1, 30), 1, None, False, True, "made up")
+    sink = VideoSink(tmp_path / "a.mp4", info, source=tmp_path / "gone.mp4")
+    write_all(sink, [np.ascontiguousarray(RAMP)])
+    assert sink.note is not None
+    assert "left out" in sink.note
+    assert (tmp_path / "a.mp4").exists()
+
+
+def test_side_by_side_puts_the_original_on_the_left(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", gray_levels(5))
+    run_file(source, tmp_path / "out.mp4", side_by_side=True)
+    both = pictures(tmp_path / "out.mp4")[2].reformat(format="rgb24").to_ndarray()
+    original = pictures(source)[2].reformat(format="rgb24").to_ndarray()
+    assert both.shape == (48, 128, 3)
+    np.testing.assert_allclose(both[4:-4, 4:20], original[4:-4, 4:20], atol=10)
+
+
+@pytest.mark.parametrize(("size", "resolution", "wanted"), [
+    ((1080, 1920), "auto", (1080, 1920)), ((2160, 3840), "auto", (1080, 1920)), ((1920, 1080), "360p", (640, 360)),
+    ((480, 640), "720p", (480, 640)), ((481, 641), "auto", (480, 640)), ((720, 1280), "360p", (360, 640)),
+    ((1, 1), "auto", (2, 2)), ((272, 640), "1080p", (272, 640)), ((540, 960), "480p", (480, 852)),
+])  # fmt: skip
+def test_output_sizes(size: tuple[int, int], resolution: str, wanted: tuple[int, int]) -> None:
+    assert fit_resolution(*size, Resolution(resolution)) == wanted
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from(list(Resolution)))
+def test_output_sizes_are_even_within_the_limit_and_never_larger(
+    height: int, width: int, resolution: Resolution
+) -> None:
+    out = fit_resolution(height, width, resolution)
+    assert all(side % 2 == 0 and side >= 2 for side in out)
+    assert min(out) <= resolution.lines
+    assert out[0] <= max(height, 2)
+    assert out[1] <= max(width, 2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (49, 63)])
+def test_video_takes_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    info = SourceInfo(*size, Fraction(30), Fraction(1, 30), 1, None, False, False, "made up")
+    write_all(VideoSink(tmp_path / "a.mp4", info, side_by_side=True), [np.ones(size, np.float32)] * 2)
+    height, width = fit_resolution(*size, Resolution.AUTO)
+    assert [(f.height, f.width) for f in pictures(tmp_path / "a.mp4")] == [(height, 2 * width)] * 2
+
+
+def test_a_new_frame_size_keeps_the_outputs_own(tmp_path: Path) -> None:
+    maps = [np.ones((48, 64), np.float32), np.ones((96, 64), np.float32)]
+    for name, kind in KINDS.items():
+        write_all(kind(tmp_path / name), maps)
+    assert {(f.height, f.width) for f in pictures(tmp_path / "a.mp4")} == {(48, 64)}
+    assert [depth.shape for depth in read_gray16(tmp_path / "a.mkv")] == [(48, 64)] * 2
+    with np.load(tmp_path / "a.npz") as archive:
+        assert archive["depths"].shape == (2, 48, 64)
+
+
+def test_gray16_reads_back_relative_depth(tmp_path: Path) -> None:
+    maps = [np.random.default_rng(i).random((48, 64), np.float32) * (20 + i) for i in range(5)]
+    sink = Gray16Sink(tmp_path / "a.mkv", INFO)
+    write_all(sink, maps)
+    np.testing.assert_allclose(np.stack(list(read_gray16(tmp_path / "a.mkv"))), maps, atol=20 / 16384 / 2 * 1.01)
+    assert sink.clipped == 0
+    assert times(pictures(tmp_path / "a.mkv"))[3] == Fraction(1, 10)
+
+
+def test_gray16_stores_metres_as_millimetres(tmp_path: Path) -> None:
+    depth = np.full((48, 64), 12.3456, np.float32)
+    depth[0, :3] = 70, np.nan, np.inf
+    sink = Gray16Sink(tmp_path / "a.mkv", INFO)
+    write_all(sink, [depth], Unit.METRE)
+    codes = pictures(tmp_path / "a.mkv")[0].to_ndarray()
+    assert codes[1, 1] == 12346
+    assert codes[0, :3].tolist() == [65535, 0, 0]
+    assert sink.clipped == 1
+
+
+def test_reading_gray16_fails_for_another_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", gray_levels(2), codec="ffv1", pixel_format="gray16le")
+    with pytest.raises(SourceError, match="no depth scale"):
+        next(read_gray16(path))
+
+
+def test_npz_holds_depth_as_it_is(tmp_path: Path) -> None:
+    maps = [np.random.default_rng(i).random((48, 64), np.float32) - 0.5 for i in range(4)]
+    maps[0][0, 0] = np.nan
+    write_all(NpzSink(tmp_path / "a.npz", INFO, "fake"), maps)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["depths"], maps)
+        assert archive["depths"].dtype == np.float32
+        assert archive["min_depth"] == np.nanmin(maps)
+        assert archive["max_depth"] == np.nanmax(maps)
+        assert archive["fps"] == 30
+        assert archive["model"] == "fake"
+        assert archive["shape"].tolist() == [4, 48, 64]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_file_appears_when_it_is_finished(tmp_path: Path, name: str) -> None:
+    sink = KINDS[name](tmp_path / name)
+    sink.write(depth_frame(np.ascontiguousarray(RAMP)))
+    assert name not in os.listdir(tmp_path)
+    sink.close()
+    sink.abort()
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("writes", [0, 2])
+def test_abort_leaves_nothing_and_an_older_file_as_it_was(tmp_path: Path, name: str, writes: int) -> None:
+    (tmp_path / name).write_bytes(b"older")
+    sink = KINDS[name](tmp_path / name)
+    for index in range(writes):
+        sink.write(depth_frame(np.ascontiguousarray(RAMP), index))
+    sink.abort()
+    sink.abort()
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_frame_no_file(tmp_path: Path, name: str) -> None:
+    KINDS[name](tmp_path / name).close()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_opening_fails_where_there_is_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SinkError, match="No such file or directory") as caught:
+        KINDS[name](tmp_path / "missing" / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_opening_fails_for_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(SinkError, match="it is a folder"):
+        KINDS[name](tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("name", KINDS)
+def test_opening_fails_where_writing_is_forbidden(tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="Permission denied"):
+        KINDS[name](tmp_path / name)
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", gray_levels(3))
+    before = source.read_bytes()
+    with pytest.raises(SinkError, match="input itself"):
+        VideoSink(source, INFO, source=source)
+    assert source.read_bytes() == before
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Stands in for a full disk: larger files fail to grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("size", [4096, 40_000])
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, name: str, size: int) -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(depth: NDArray[np.float32]) -> DepthFrame:
+        plain = depth_frame(depth)
+        return DepthFrame(plain.frame, depth, plain.unit, DisplayRange(0, 1), True)
+
+    sink = KINDS[name](tmp_path / name)
+    with files_of_at_most(size), pytest.raises(SinkError, match="cannot write"):  # noqa: PT012 -- any of them may
+        for _ in range(30):
+            sink.write(noisy(rng.random((48, 64), np.float32)))
+        sink.close()
+    sink.abort()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_stopped_run_leaves_playable_files(tmp_path: Path) -> None:
+    stop, source = threading.Event(), SyntheticSource(48, 64)
+    sinks: list[Sink] = [VideoSink(tmp_path / "a.mp4", source.info), NpzSink(tmp_path / "a.npz", source.info, "fake")]
+    estimator = DepthEstimator(FakeSession())
+
+    def stepped(frame: Frame) -> DepthFrame:
+        if frame.index == 5:
+            stop.set()
+        return estimator.step(frame)
+
+    stats = run(source, stepped, sinks, stop=stop)
+    assert len(pictures(tmp_path / "a.mp4")) == stats.frames_out >= 6
+    with np.load(tmp_path / "a.npz") as archive:
+        assert archive["shape"][0] == stats.frames_out

@@ -1,0 +1,77 @@
+"""The trainer on tiny rendered clips: it goes on where it stopped, and a seed fixes what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from export.nano import data, train
+from export.nano.data import Mixture, RenderedPool, make_batch
+from export.nano.shards import ShardPlan, write_shard
+from export.nano.train import Settings, schedule
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_shard(folder, 0, ShardPlan(3, 4, 32, 48, True), None)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SIZES", ((32, 64), (64, 32)))
+
+
+def settings(run: Path, shards: Path, steps: int) -> Settings:
+    arguments = [str(run), str(shards), "--from-scratch", "--steps", str(steps), "--size", "2", "--save-every", "2"]
+    return train.parse(arguments)
+
+
+def run(options: Settings) -> dict[str, Tensor]:
+    train.train(options, torch.device("cpu"))
+    return load_file(options.run / "ema.safetensors")
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "schedule", lambda _step, _steps: 1.0)
+    whole = run(settings(tmp_path / "whole", shards, 4))
+    run(settings(tmp_path / "halves", shards, 2))
+    halves = run(settings(tmp_path / "halves", shards, 4))
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_clip_stage_starts_from_the_image_stage(shards: Path, tmp_path: Path) -> None:
+    first = run(settings(tmp_path / "run", shards, 2))
+    second = run(replace(settings(tmp_path / "run", shards, 2), stage="clip", frames=4))
+    assert first.keys() == second.keys()
+    moved = [name for name in first if not torch.equal(first[name], second[name])]
+    assert any("proj_out" in name for name in moved)
+    assert all(torch.isfinite(value).all() for value in second.values())
+
+
+def test_a_batch_is_a_function_of_seed_and_step(shards: Path) -> None:
+    pool, mixture = RenderedPool(shards), Mixture(2, 4, 0.0, cut=1.0)
+    one, same, other = (make_batch((pool, None), mixture, 3, step) for step in (7, 7, 8))
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.inverse, same.inverse)
+    assert not torch.equal(one.images[0, 0, 0, :8, :8], other.images[0, 0, 0, :8, :8])
+    assert one.group == 2
+    assert bool(one.starts[:, 0].all())
+
+
+def test_pool_takes_up_new_shards(shards: Path) -> None:
+    pool = RenderedPool(shards)
+    write_shard(shards, 1, ShardPlan(1, 4, 32, 48, True), None)
+    assert pool.refresh() == 2
+
+
+def test_schedule_rises_and_falls() -> None:
+    assert schedule(0, 1000) < 0.01
+    assert schedule(250, 1000) > schedule(600, 1000) > schedule(999, 1000)
+    assert schedule(1000, 1000) == pytest.approx(0.02)

@@ -1,0 +1,177 @@
+"""Runs: order, back-pressure, failures of every worker, and a graceful stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from engines.errors import StepError
+from stream.errors import SinkError, SourceError
+from stream.estimator import DepthEstimator
+from stream.frame import DepthFrame, Frame
+from stream.offline import offline
+from stream.pipeline import OverFrames, run
+from stream.sinks import NullSink, Sink
+from stream.sources.synthetic import SyntheticSource
+from stream.stats import Stats
+from tests.fakes import FakeSession, FakeWindowSession, ListSink, ListSource, clip
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def step() -> DepthEstimator:
+    return DepthEstimator(FakeSession())
+
+
+def indices(sink: ListSink) -> list[int]:
+    return [one.frame.index for one in sink.taken]
+
+
+def test_every_frame_reaches_every_sink_in_order() -> None:
+    sinks: list[Sink] = [ListSink(), ListSink(), NullSink()]
+    estimator = step()
+    stats = run(ListSource(clip(40)), estimator.step, sinks, timings=estimator.timings)
+    for sink in sinks[:2]:
+        assert isinstance(sink, ListSink)
+        assert indices(sink) == list(range(40))
+        assert sink.closed
+        assert not sink.aborted
+    assert (stats.frames_in, stats.frames_out, stats.dropped, stats.resets) == (40, 40, 0, 1)
+    assert {stage.name for stage in stats.stages} == {
+        "capture", "preprocess", "infer", "postprocess", "ListSink", "ListSink 2", "NullSink 3",
+    }  # fmt: skip
+    assert [age.count for age in stats.ages] == [40, 40, 40]
+    assert stats.fps > 0
+
+
+def test_offline_fits_too() -> None:
+    sink = ListSink()
+    run(ListSource(clip(50)), OverFrames(lambda frames: offline(frames, FakeWindowSession())), [sink])
+    assert indices(sink) == list(range(50))
+
+
+def test_a_run_without_sinks_only_counts() -> None:
+    assert run(SyntheticSource(24, 32, frames=5), step().step, []).frames_out == 5
+
+
+def test_progress_is_told_at_the_end() -> None:
+    told: list[Stats] = []
+    stats = run(ListSource(clip(5)), step().step, [NullSink()], progress=told.append)
+    assert told[-1] == stats
+
+
+def test_an_error_of_the_source_aborts_the_sinks() -> None:
+    sinks = [ListSink(), ListSink()]
+    with pytest.raises(SourceError, match="unplugged"):
+        run(ListSource(clip(5), error=SourceError("unplugged")), step().step, sinks)
+    assert all(sink.aborted and not sink.closed for sink in sinks)
+
+
+@pytest.mark.parametrize("fail_at", [0, 3])
+def test_an_error_of_the_estimate_aborts_the_sinks(fail_at: int) -> None:
+    sink = ListSink()
+    estimator = DepthEstimator(FakeSession(fail_at=fail_at))
+    with pytest.raises(StepError):
+        run(SyntheticSource(24, 32), estimator.step, [sink])
+    assert sink.aborted
+
+
+def test_an_error_of_one_sink_ends_an_endless_run_and_aborts_all() -> None:
+    full = SinkError("disk full")
+    sinks = [ListSink(), ListSink(fail_at=4, error=full)]
+    with pytest.raises(SinkError) as caught:
+        run(SyntheticSource(24, 32), step().step, sinks)
+    assert caught.value is full
+    assert all(sink.aborted and not sink.closed for sink in sinks)
+
+
+def test_an_error_while_closing_aborts_the_sinks_not_yet_closed() -> None:
+    sinks = [ListSink(), ListSink(close_error=SinkError("disk full")), ListSink()]
+    with pytest.raises(SinkError, match="disk full"):
+        run(ListSource(clip(3)), step().step, sinks)
+    assert [sink.closed for sink in sinks] == [True, False, False]
+    assert [sink.aborted for sink in sinks] == [False, True, True]
+
+
+def test_an_interrupt_in_the_calling_thread_aborts() -> None:
+    def interrupted(_: Frame) -> DepthFrame:
+        raise KeyboardInterrupt
+
+    sink = ListSink()
+    with pytest.raises(KeyboardInterrupt):
+        run(SyntheticSource(24, 32), interrupted, [sink])
+    assert sink.aborted
+
+
+def test_stop_finishes_what_is_in_flight() -> None:
+    stop, sink, estimator = threading.Event(), ListSink(), step()
+
+    def stepped(frame: Frame) -> DepthFrame:
+        if frame.index == 7:
+            stop.set()
+        return estimator.step(frame)
+
+    stats = run(SyntheticSource(24, 32), stepped, [sink], stop=stop)
+    assert sink.closed
+    assert indices(sink) == list(range(stats.frames_in))
+    assert 8 <= stats.frames_in <= 11
+
+
+def test_stop_before_the_start_writes_nothing() -> None:
+    stop, sink = threading.Event(), ListSink()
+    stop.set()
+    assert run(SyntheticSource(24, 32), step().step, [sink], stop=stop).frames_out == 0
+    assert sink.closed
+
+
+def test_stop_in_offline_mode_writes_all_that_was_taken() -> None:
+    stop, sink = threading.Event(), ListSink()
+
+    def stopping(frames: Iterable[Frame]) -> Iterator[DepthFrame]:
+        for one in offline(frames, FakeWindowSession()):
+            stop.set()
+            yield one
+
+    stats = run(SyntheticSource(24, 32), OverFrames(stopping), [sink], stop=stop)
+    assert indices(sink) == list(range(stats.frames_in))
+
+
+def test_live_frames_are_dropped_when_the_estimate_is_slow() -> None:
+    captured, sink, estimator = threading.Event(), ListSink(), step()
+    frames = clip(30)
+
+    class Live(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from super().__iter__()
+            captured.set()
+
+    def waits_for_capture(frame: Frame) -> DepthFrame:
+        captured.wait(10)
+        return estimator.step(frame)
+
+    stats = run(Live(frames, live=True), waits_for_capture, [sink])
+    assert stats.frames_in == 30
+    assert stats.dropped >= 28
+    assert indices(sink)[-1] == 29
+
+
+def test_a_slow_sink_slows_a_file_down_but_loses_nothing() -> None:
+    go = threading.Event()
+
+    class Slow(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            go.wait(10)
+            super().write(depth_frame)
+
+    slow, quick = Slow(), ListSink()
+    threading.Timer(0.05, go.set).start()
+    stats = run(ListSource(clip(30)), step().step, [slow, quick])
+    assert indices(slow) == indices(quick) == list(range(30))
+    assert stats.sink_dropped == 0
