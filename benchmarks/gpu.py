@@ -78,7 +78,8 @@ def measure(setting: Setting, size: tuple[int, int], batch: int) -> Part:
     """Export, build, verify and time one size and batch."""
     graph = exported(setting, size, batch)
     wanted = request(graph, setting.backend, setting.device, BuildOptions())
-    engine = ready_engine(wanted, EngineStore(setting.folder / "engines"), print, Check(frames=setting.frames))
+    check = Check(frames=setting.frames, single=exported(setting, size, 1) if setting.frames else None)
+    engine = ready_engine(wanted, EngineStore(setting.folder / "engines"), print, check)
     with TensorRtSession.open(engine.path, setting.backend, setting.device) as session:
         steps = step_times_ms(session, batch, setting.seconds)
         cache = session.new_cache(batch)

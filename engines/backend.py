@@ -91,7 +91,7 @@ def load_device() -> Device:
     try:
         cuda = importlib.import_module("engines.cuda")
     except ImportError as error:
-        raise EngineUnavailable(f"cuda-python is not installed ({error}): {INSTALL['tensorrt']}") from error
+        raise EngineUnavailable(f"cuda-bindings is not installed ({error}): {INSTALL['tensorrt']}") from error
     device: Device = cuda.CudaDevice()
     return device
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -98,6 +98,7 @@ class TensorRtNetwork:
             raise EngineError(f"{backend.label} cannot load this engine: {self._complaints.take()}; build it again")
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._bindings = tuple(self._binding(name) for name in names)
+        self._new_context = context_maker(trt, self._engine)
         self._scratch_bytes = scratch_bytes(self._engine)
         self._scratch = _scratch(device, self._scratch_bytes)
 
@@ -122,7 +123,7 @@ class TensorRtNetwork:
 
     def execution(self, addresses: Mapping[str, int], batch: int) -> TensorRtExecution:
         """See `Compiled.execution`."""
-        context = new_context(self._trt, self._engine)
+        context = self._new_context()
         if context is None:
             raise EngineError(f"no execution context: {self._complaints.take()}")
         give_scratch(context, self._scratch.value, self._scratch_bytes)
@@ -160,19 +161,20 @@ def scratch_bytes(engine: Any) -> int:
     return int(engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size)
 
 
-def new_context(trt: Any, engine: Any) -> Any:
-    """An execution context without memory of its own; None where the back end refuses."""
-    if not hasattr(trt, "ExecutionContextAllocationStrategy"):
-        return engine.create_execution_context_without_device_memory()  # TensorRT 8.6
+def context_maker(trt: Any, engine: Any) -> Callable[[], Any]:
+    """A function that makes execution contexts without memory of their own, or None where the back end refuses."""
+    if not hasattr(trt, "ExecutionContextAllocationStrategy"):  # TensorRT 8.6
+        return cast(Callable[[], Any], engine.create_execution_context_without_device_memory)
     strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
     if not hasattr(trt, "DynamicShapesKernelSpecializationStrategy"):
-        return engine.create_execution_context(strategy)
-    # TensorRT-RTX compiles kernels for a batch size in the background unless told otherwise; a graph recorded
-    # meanwhile would keep the slow ones.
+        return lambda: engine.create_execution_context(strategy)
+    # TensorRT-RTX compiles kernels when a context is made: once for all contexts, and for a free batch not in the
+    # background, where a graph recorded meanwhile would keep the slow ones.
     config = engine.create_runtime_config()
     config.set_execution_context_allocation_strategy(strategy)
     config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-    return engine.create_execution_context(config)
+    config.set_runtime_cache(config.create_runtime_cache())
+    return lambda: engine.create_execution_context(config)
 
 
 def give_scratch(context: Any, address: int, nbytes: int) -> None:

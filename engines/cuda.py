@@ -80,7 +80,7 @@ class CudaDevice:
         return DeviceMemory(int(free), int(total))
 
     def allocate(self, nbytes: int) -> Block:
-        """See `engines.device.Device.allocate`."""
+        """See `engines.device.Device.allocate`; `cudaFree` waits for the device by itself."""
         return Block(int(call("cudaMalloc", nbytes)), quietly("cudaFree"))
 
     def allocate_host(self, nbytes: int) -> HostBlock:

@@ -106,7 +106,10 @@ class Device(Protocol):
     def memory(self) -> DeviceMemory: ...
 
     def allocate(self, nbytes: int) -> Block:
-        """Device memory, not cleared, aligned to 256 bytes. Raises OutOfDeviceMemory."""
+        """Device memory, not cleared, aligned to 256 bytes; given back when all work asked for so far is done.
+
+        Raises OutOfDeviceMemory.
+        """
         ...
 
     def allocate_host(self, nbytes: int) -> HostBlock:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engines.compiled import Compiled
 from engines.device import Device
+from engines.errors import SpecError
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.session import Cache, Session, StepPlan
 from engines.spec import ModelSpec
@@ -19,17 +20,22 @@ from engines.tensorrt import TensorRtSession, TensorRtWindowSession
 from export.verify import Departure, departure, moving_picture
 
 
-def engine_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device, frames: int) -> Departure:
-    """Worst departure of an engine from its graph on ONNX Runtime, a NaN where it gives one.
+def engine_departure(
+    network: Compiled, spec: ModelSpec, onnx: Path, device: Device, frames: int, single: Path | None = None
+) -> Departure:
+    """Worst departure of an engine from its graph on ONNX Runtime, in any row; a NaN where it gives one.
 
-    frames: of a stream; a window graph is compared over one window.
+    frames: of a stream; a window graph is compared over one window. single: the same network exported for one stream,
+    which on a CPU is so much faster than a graph that always steps many. Raises SpecError where it is another network.
     """
     if spec.kind == "window":
         return _window_departure(network, spec, onnx, device)
     smallest, largest = network.batches
-    with OnnxSession(onnx, spec.size) as graph, TensorRtSession(network, spec, device) as engine:
-        oracle = FirstRow(graph, largest) if smallest == largest > 1 else graph
-        return departure(oracle, engine, frames, largest)
+    with OnnxSession(single or onnx, spec.size) as graph, TensorRtSession(network, spec, device) as engine:
+        if graph.spec.weights_sha256 != spec.weights_sha256:
+            raise SpecError(f"{(single or onnx).name} has other weights than {onnx.name}: compare like with like")
+        always_many = smallest == largest > 1 and single is None
+        return departure(FirstRow(graph, largest) if always_many else graph, engine, frames, largest)
 
 
 def _window_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device) -> Departure:

@@ -39,10 +39,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How an engine is verified where there is a GPU. frames 0: not at all. limit None: that of the precision."""
+    """How an engine is verified where there is a GPU. frames 0: not at all. limit None: that of the precision.
+
+    single: see `export.engine_check.engine_departure`.
+    """
 
     frames: int = FRAMES
     limit: float | None = None
+    single: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +280,7 @@ def _verified(built: Built, wanted: Request, check: Check, say: Say) -> tuple[Ve
     say(f"verifying it over {check.frames} frames against ONNX Runtime")
     network = TensorRtNetwork(built.engine, wanted.backend, wanted.device)
     limit = LIMITS[spec.precision] if check.limit is None else check.limit
-    found = engine_departure(network, spec, wanted.onnx, wanted.device, check.frames)
+    found = engine_departure(network, spec, wanted.onnx, wanted.device, check.frames, check.single)
     if not found.relative <= limit:  # a NaN is not
         raise ParityError(
             f"the engine of {spec.name} departs from its ONNX graph by {found.relative:.2e} of the mean depth "

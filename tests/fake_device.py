@@ -67,7 +67,13 @@ class FakeDevice:
             raise OutOfDeviceMemory("cudaMalloc failed: cudaErrorMemoryAllocation (2), out of memory")
         address = self._number(nbytes)
         self._blocks[address] = np.full(nbytes, 0xAB, np.uint8)
-        return Block(address, self._blocks.pop)
+        return Block(address, self._free)
+
+    def _free(self, address: int) -> None:
+        for number in self._queues:
+            while self._queues[number]:
+                self._advance()
+        del self._blocks[address]
 
     def allocate_host(self, nbytes: int) -> HostBlock:
         memory = np.zeros(nbytes, np.uint8)

@@ -71,7 +71,7 @@ def test_a_loaded_back_end_knows_its_version(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_cuda_python_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "engines.cuda", None)
-    with pytest.raises(EngineUnavailable, match="cuda-python is not installed"):
+    with pytest.raises(EngineUnavailable, match="cuda-bindings is not installed"):
         load_device()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engines.errors import EngineError, StepError
-from engines.session import Cache, StepPlan
+from engines.onnx import OnnxSession
+from engines.session import Cache, Session, StepPlan
 from engines.spec import VDA_WINDOW, WindowRule
 from engines.tensorrt import TensorRtSession
 from stream.batching import BatchedSession, Verdict, decide
+from stream.estimator import DepthEstimator
 from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
 from tests.test_tensorrt import MASKED, spec_of, wanted_map
+from tests.tiny import tiny_network
 
 MS = 1_000_000
 FOR_EVER = 3600.0
@@ -254,3 +258,18 @@ def test_a_row_is_for_one_stream() -> None:
         assert cache.image.shape == (1, 3, 14, 28)
         with pytest.raises(ValueError, match="a stream has one row, asked for 2"):
             session.new_cache(2)
+
+
+def test_estimators_need_not_know_that_they_share_runs(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 8, 64, 96, 3), np.uint8)
+
+    def depths(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        estimator = DepthEstimator(session, scene_cut=False)
+        return np.stack([estimator.step_array(frame).depth for frame in frames])
+
+    with OnnxSession(tiny_network(tmp_path), (64, 96), threads=1) as session:
+        alone = [depths(session, frames) for frames in pictures]
+        with BatchedSession(session, 2, gather_s=FOR_EVER, idle_s=FOR_EVER) as shared, ThreadPoolExecutor(2) as pool:
+            together = [pool.submit(depths, shared, frames) for frames in pictures]
+            for wanted, got in zip(alone, together, strict=True):
+                np.testing.assert_allclose(got.result(60), wanted, rtol=1e-5)

@@ -218,7 +218,7 @@ class Stand:
         return FakeNetwork(self.wanted.spec, device)
 
     def compare(self, *arguments: object) -> Departure:
-        frames = arguments[-1]
+        frames = arguments[4]
         assert isinstance(frames, int)
         self.compared.append(frames)
         return self.found

@@ -97,8 +97,16 @@ class RtxConfig:
     dynamic_shapes_kernel_specialization_strategy = "lazy"
     allocation = "static"
 
+    cache: object = None
+
     def set_execution_context_allocation_strategy(self, strategy: str) -> None:
         self.allocation = strategy
+
+    def create_runtime_cache(self) -> object:
+        return object()
+
+    def set_runtime_cache(self, cache: object) -> None:
+        self.cache = cache
 
 
 class RtxEngine(ModernEngine):
@@ -160,6 +168,8 @@ def test_contexts_share_memory_of_ours(generation: str) -> None:
     if generation == "RTX":
         config = told[0][1]
         assert (config.allocation, config.dynamic_shapes_kernel_specialization_strategy) == ("ours", "eager")
+        assert config.cache is not None
+        assert engine.made[1].told[0] == ("created", config), "kernels are compiled once"
 
 
 def test_addresses_and_the_batch_are_set_before_a_run() -> None:

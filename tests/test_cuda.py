@@ -10,7 +10,7 @@ import pytest
 from engines.device import Event, Graph, Queue, Rows
 from engines.errors import DeviceError, EngineUnavailable, OutOfDeviceMemory
 
-runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
 
 if TYPE_CHECKING:
     from engines.cuda import CudaDevice

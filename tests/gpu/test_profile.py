@@ -16,6 +16,7 @@ from export.to_tensorrt import Check
 from tests.gpu.conftest import Machine
 
 pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).parents[2]
 KINDS = {1: "in", 2: "out"}
 """Of CUPTI's copy kinds those that cross; 8 is within the device."""
 
@@ -32,7 +33,7 @@ def copies(engine: Path, frames: int, folder: Path) -> Counter[str]:
         "--force-overwrite=true",
     ]
     run = [sys.executable, "-m", "tests.gpu.steps", str(engine), str(frames)]
-    subprocess.run([*profile, "-o", str(report.with_suffix("")), *run], check=True, capture_output=True)
+    subprocess.run([*profile, "-o", str(report.with_suffix("")), *run], check=True, capture_output=True, cwd=ROOT)
     with closing(sqlite3.connect(report)) as tables:
         kinds = tables.execute("SELECT copyKind FROM CUPTI_ACTIVITY_KIND_MEMCPY").fetchall()
     return Counter(KINDS[kind] for (kind,) in kinds if kind in KINDS)
