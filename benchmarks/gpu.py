@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from benchmarks.machine import conditions, write_result
 from engines.backend import Backend, choose_backend, load_backend, load_device
 from engines.device import Device
 from engines.errors import EngineError
-from engines.store import BuildOptions, EngineStore, Verification
+from engines.spec import Pixels, Precision
+from engines.store import BatchRange, BuildOptions, EngineStore, Verification
 from engines.tensorrt import TensorRtSession
 from export.config import CONFIGS
 from export.errors import ExportError
@@ -43,7 +44,8 @@ class Setting:
     """What is measured, and on what."""
 
     model: str
-    precision: Literal["fp32", "fp16"]
+    precision: Precision
+    pixels: Pixels
     checkpoint: Path
     folder: Path
     seconds: float
@@ -76,10 +78,9 @@ class Part:
 
 def measure(setting: Setting, size: tuple[int, int], batch: int) -> Part:
     """Export, build, verify and time one size and batch."""
-    graph = exported(setting, size, batch)
-    wanted = request(graph, setting.backend, setting.device, BuildOptions())
-    check = Check(frames=setting.frames, single=exported(setting, size, 1) if setting.frames else None)
-    engine = ready_engine(wanted, EngineStore(setting.folder / "engines"), print, check)
+    options = BuildOptions(BatchRange(batch, batch, batch))
+    wanted = request(exported(setting, size), setting.backend, setting.device, options)
+    engine = ready_engine(wanted, EngineStore(setting.folder / "engines"), print, Check(frames=setting.frames))
     with TensorRtSession.open(engine.path, setting.backend, setting.device) as session:
         steps = step_times_ms(session, batch, setting.seconds)
         cache = session.new_cache(batch)
@@ -99,9 +100,9 @@ def measure(setting: Setting, size: tuple[int, int], batch: int) -> Part:
         )
 
 
-def exported(setting: Setting, size: tuple[int, int], batch: int) -> Path:
-    """The graph, from an earlier run where there is one."""
-    path = setting.folder / f"{setting.model}-{setting.precision}-{size[0]}x{size[1]}-b{batch}.onnx"
+def exported(setting: Setting, size: tuple[int, int]) -> Path:
+    """The graph for any batch, from an earlier run where there is one."""
+    path = setting.folder / f"{setting.model}-{setting.precision}-{setting.pixels}-{size[0]}x{size[1]}.onnx"
     if not path.with_suffix(".json").exists():
         print(f"exporting {path.name}")
         export_step(
@@ -109,8 +110,9 @@ def exported(setting: Setting, size: tuple[int, int], batch: int) -> Path:
             setting.checkpoint,
             path,
             size,
-            batch=batch,
+            batch=None,
             precision=setting.precision,
+            pixels=setting.pixels,
             # The engine is compared with the graph; the graph with torch by the tests.
             parity=Parity(frames=0),
         )
@@ -204,6 +206,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Build, verify and measure TensorRT engines on this GPU.")
     parser.add_argument("--model", default="VDA-Small", choices=list(CONFIGS))
     parser.add_argument("--precision", default="fp16", choices=["fp16", "fp32"])
+    parser.add_argument("--pixels", default="uint8", choices=["uint8", "float32"], help="what the graph takes")
     parser.add_argument("--sizes", nargs="+", type=parse_size, default=[(518, 518), (518, 924)])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
@@ -223,12 +226,15 @@ def main() -> None:
     backend = load_backend(choice.name)
     print(f"{device.name}: {backend.label}, {choice.why}")
     weights = asked.checkpoint or random_checkpoint(asked.model, asked.folder)
-    setting = Setting(asked.model, asked.precision, weights, asked.folder, asked.seconds, asked.frames, device, backend)
+    setting = Setting(
+        asked.model, asked.precision, asked.pixels, weights, asked.folder, asked.seconds, asked.frames, device, backend
+    )
     parts, left_out = measure_all(setting, asked.sizes, asked.batches, asked.budget)
     result: dict[str, Any] = {
         "benchmark": "gpu",
         "model": asked.model,
         "precision": asked.precision,
+        "pixels": asked.pixels,
         "weights": "official" if asked.checkpoint else "random",
         "gpu": device.name,
         "capability": "{}.{}".format(*device.capability),

@@ -13,7 +13,7 @@ from engines.device import Block, Device, Queue
 from engines.errors import EngineError, OutOfDeviceMemory, StepError
 from engines.spec import ModelSpec
 
-ELEMENTS = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64"}
+ELEMENTS = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "UINT8": "uint8"}
 """TensorRT's names of the element types that these networks use, and NumPy's."""
 
 
@@ -194,8 +194,12 @@ def check_step(bindings: Sequence[Binding], spec: ModelSpec) -> None:
     height, width = spec.size
     slots = spec.window.slots
     half = "float16" if spec.precision == "fp16" else "float32"
-    wanted: dict[str, Shaped] = {"image": ((3, height, width), ("float32",)), "mask": ((slots + 1,), ("float32",))}
-    wanted |= {"positions": ((slots + 1,), ("int64", "int32")), "depth": ((height, width), ("float32",))}
+    wanted: dict[str, Shaped] = {
+        "image": (spec.image_shape(spec.batch or 1)[1:], (spec.pixels,)),
+        "positions": ((slots + 1,), ("int64", "int32")),
+        "mask": ((slots + 1,), ("float32",)),
+        "depth": (spec.map_size, ("float32",)),
+    }
     for cache in spec.caches:
         cells = cache.cells(height, width)
         wanted |= {
@@ -210,7 +214,7 @@ def check_window(bindings: Sequence[Binding], spec: ModelSpec) -> None:
     height, width = spec.size
     wanted: dict[str, Shaped] = {
         "images": ((spec.frames, 3, height, width), ("float32",)),
-        "depth": ((spec.frames, height, width), ("float32",)),
+        "depth": ((spec.frames, *spec.map_size), ("float32",)),
     }
     _compare({binding.name: (binding.shape, binding.dtype) for binding in bindings}, wanted, spec)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.compiled import Binding, Compiled
 from engines.device import Block, Device, Event, Graph, Queue, Rows
 from engines.errors import OutOfDeviceMemory
-from engines.session import StepPlan
+from engines.session import Image, StepPlan
 from engines.spec import ModelSpec
 
 ALIGNMENT = 256
@@ -93,7 +93,7 @@ class Copy:
 class Lane:
     """See the module."""
 
-    image: NDArray[np.float32]
+    image: Image
     positions: NDArray[Any]
     mask: NDArray[np.float32]
     depth: NDArray[np.float32]

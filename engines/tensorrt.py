@@ -9,6 +9,7 @@ The order of one frame, on three queues so that neighbouring frames overlap:
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from engines.compiled import Compiled, Execution, TensorRtNetwork, check_step, c
 from engines.device import Device, Graph, Queue
 from engines.errors import DeviceError, EngineError, SpecError, StepError
 from engines.lanes import Lane, SlotWriter, allocate, cached_tensors, lay_out, layout_of, make_lanes
-from engines.session import Cache, StepPlan
+from engines.session import Cache, Image, StepPlan
 from engines.spec import ModelSpec
 
 Run = Callable[[Queue], None]
@@ -94,8 +95,8 @@ class TensorRtCache:
         raise ValueError(f"{len(self.in_flight)} frames are in flight: collect one first")
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [B, 3, H, W] in page-locked memory, to be filled before each step.
+    def image(self) -> Image:
+        """In page-locked memory, to be filled before each step.
 
         Ask again after `submit`; who only calls `step` always gets the same array.
         """
@@ -183,12 +184,15 @@ class TensorRtSession:
         return self._open_network().scratch_bytes
 
     def new_cache(self, batch: int = 1) -> TensorRtCache:
-        """Allocate the memory of `batch` streams. Raises OutOfDeviceMemory saying how many fit."""
+        """Allocate the memory of `batch` streams.
+
+        Raises OutOfDeviceMemory saying how many fit, SpecError where the engine was not built for so many.
+        """
         network = self._open_network()
         smallest, largest = network.batches
         if not smallest <= batch <= largest:
             takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-            raise EngineError(
+            raise SpecError(
                 f"this engine of {self._spec.name} steps {takes} streams at once, asked for {batch}: "
                 f"run `depthcast build --batch {batch}`"
             )
@@ -232,8 +236,9 @@ class TensorRtSession:
             memory.writer.write(queues.compute, plans)
 
     def collect(self, cache: Cache) -> NDArray[np.float32]:
-        """Wait for the oldest frames in flight. Returns depth float32 [B, H, W], valid until the next submit or step.
+        """Wait for the oldest frames in flight.
 
+        Returns depth float32 [B, *spec.map_size], valid until the next submit or step.
         Raises StepError when the step failed; ValueError where nothing is in flight.
         """
         assert isinstance(cache, TensorRtCache)
@@ -283,16 +288,16 @@ class TensorRtWindowSession:
         if spec.kind != "window":
             raise SpecError(f"this is the engine of a {spec.kind} graph, offline mode needs a window graph")
         check_window(network.bindings, spec)
-        height, width = spec.size
         self._spec = spec
         self._device = device
         self._queue = device.queue()
-        images, depth = lay_out([4 * spec.frames * 3 * height * width, 4 * spec.frames * height * width])
+        shapes = [(spec.frames, 3, *spec.size), (spec.frames, *spec.map_size)]
+        images, depth = lay_out([4 * math.prod(shape) for shape in shapes])
         self._block = device.allocate(depth.end)
         self._host = device.allocate_host(depth.end)
         memory = self._host.as_bytes()
-        self._images = memory[: images.end].view(np.float32).reshape(spec.frames, 3, height, width)
-        self._depth = memory[depth.offset :].view(np.float32).reshape(spec.frames, height, width)
+        self._images = memory[: images.end].view(np.float32).reshape(shapes[0])
+        self._depth = memory[depth.offset :].view(np.float32).reshape(shapes[1])
         self._depth_offset = depth.offset
         address = self._block.value
         self._execution: Execution | None = network.execution(

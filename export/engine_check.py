@@ -12,34 +12,26 @@ from numpy.typing import NDArray
 
 from engines.compiled import Compiled
 from engines.device import Device
-from engines.errors import SpecError
 from engines.onnx import OnnxSession, OnnxWindowSession
-from engines.session import Cache, Session, StepPlan
+from engines.session import Cache, Image, Session, StepPlan
 from engines.spec import ModelSpec
 from engines.tensorrt import TensorRtSession, TensorRtWindowSession
-from export.verify import Departure, departure, moving_picture
+from export.verify import Departure, departure, moving_picture, normalised
 
 
-def engine_departure(
-    network: Compiled, spec: ModelSpec, onnx: Path, device: Device, frames: int, single: Path | None = None
-) -> Departure:
+def engine_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device, frames: int) -> Departure:
     """Worst departure of an engine from its graph on ONNX Runtime, in any row; a NaN where it gives one.
 
-    frames: of a stream; a window graph is compared over one window. single: the same network exported for one stream,
-    which on a CPU is so much faster than a graph that always steps many. Raises SpecError where it is another network.
+    frames: of a stream; a window graph is compared over one window.
     """
     if spec.kind == "window":
         return _window_departure(network, spec, onnx, device)
-    smallest, largest = network.batches
-    with OnnxSession(single or onnx, spec.size) as graph, TensorRtSession(network, spec, device) as engine:
-        if graph.spec.weights_sha256 != spec.weights_sha256:
-            raise SpecError(f"{(single or onnx).name} has other weights than {onnx.name}: compare like with like")
-        always_many = smallest == largest > 1 and single is None
-        return departure(FirstRow(graph, largest) if always_many else graph, engine, frames, largest)
+    with OnnxSession(onnx, spec.size) as graph, TensorRtSession(network, spec, device) as engine:
+        return departure(FirstRow(graph, spec.batch or 1), engine, frames, engine.batches[1])
 
 
 def _window_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device) -> Departure:
-    images = np.stack([moving_picture(spec, t) for t in range(spec.frames)])
+    images = np.stack([normalised(moving_picture(spec, t), spec) for t in range(spec.frames)])
     with OnnxWindowSession(onnx, spec.size) as graph, TensorRtWindowSession(network, spec, device) as engine:
         wanted, got = graph.run(images).astype(np.float64), engine.run(images)
     error = np.abs(got - wanted)
@@ -54,8 +46,8 @@ class FirstRowCache:
         self.rows = rows
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [1, 3, H, W]."""
+    def image(self) -> Image:
+        """Of the first stream."""
         return self.rows.image[:1]
 
     def clear(self) -> None:

@@ -39,14 +39,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How an engine is verified where there is a GPU. frames 0: not at all. limit None: that of the precision.
-
-    single: see `export.engine_check.engine_departure`.
-    """
+    """How an engine is verified where there is a GPU. frames 0: not at all. limit None: that of the precision."""
 
     frames: int = FRAMES
     limit: float | None = None
-    single: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +213,7 @@ def _set_targets(config: Any, wanted: Request) -> None:
 
 
 def fix_shapes(network: Any, profile: Any, spec: ModelSpec, batch: BatchRange) -> bool:
-    """Set the named free dimensions to the spec's size, give a free batch its range; True where one is free.
+    """Set the named free dimensions to the spec's size, give a free batch its number, or its range: then it is True.
 
     Raises BuildError for a free dimension without a known name.
     """
@@ -229,6 +225,8 @@ def fix_shapes(network: Any, profile: Any, spec: ModelSpec, batch: BatchRange) -
         shape = [sizes.get(name, side) if side < 0 else side for side, name in zip(tensor.shape, names, strict=True)]
         if -1 in shape[1:] or (-1 in shape and spec.kind != "step"):
             raise BuildError(f"{tensor.name} of {spec.name} has a free dimension that nothing sets: {list(names)}")
+        if shape[0] < 0 and batch.smallest == batch.largest:
+            shape[0] = batch.largest
         tensor.shape = tuple(shape)
         if shape[0] < 0:
             has_free_batch = True
@@ -280,7 +278,7 @@ def _verified(built: Built, wanted: Request, check: Check, say: Say) -> tuple[Ve
     say(f"verifying it over {check.frames} frames against ONNX Runtime")
     network = TensorRtNetwork(built.engine, wanted.backend, wanted.device)
     limit = LIMITS[spec.precision] if check.limit is None else check.limit
-    found = engine_departure(network, spec, wanted.onnx, wanted.device, check.frames, check.single)
+    found = engine_departure(network, spec, wanted.onnx, wanted.device, check.frames)
     if not found.relative <= limit:  # a NaN is not
         raise ParityError(
             f"the engine of {spec.name} departs from its ONNX graph by {found.relative:.2e} of the mean depth "

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineError, StepError
-from engines.session import Cache, Session, StepPlan
+from engines.session import Cache, Image, Session, StepPlan
 from engines.spec import ModelSpec
 
 Clock = Callable[[], int]
@@ -63,15 +63,15 @@ class _Request:
 class RowCache:
     """One stream's row of a shared cache. See `engines.session.Cache`. The row is free again when this goes."""
 
-    def __init__(self, image: NDArray[np.float32], row: int, slots: int) -> None:
+    def __init__(self, image: Image, row: int, slots: int) -> None:
         self._image = image
         self._slots = slots
         self._is_dirty = True
         self.row = row
 
     @property
-    def image(self) -> NDArray[np.float32]:
-        """float32 [1, 3, H, W], to be filled before each step."""
+    def image(self) -> Image:
+        """To be filled before each step."""
         return self._image
 
     def clear(self) -> None:
@@ -156,7 +156,7 @@ class BatchedSession:
             self._free.append(row)
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
-        """Run the frame in `cache.image` together with others; returns depth float32 [1, H, W], the caller's own.
+        """Run the frame in `cache.image` together with others; returns depth float32 [1, *map_size], the caller's own.
 
         Raises StepError when the run failed, ValueError for anything but one plan; other streams notice nothing.
         """

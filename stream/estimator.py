@@ -12,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from engines.errors import StepError
-from engines.session import Session
+from engines.session import Image, Session
 from engines.spec import ModelSpec
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.postprocess import update_range
@@ -124,8 +124,10 @@ class DepthEstimator:
         return self.step(frame)
 
 
-def _luma(image: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """float32 [H, W], 0..255, of the network's normalised input [3, H, W]."""
-    weights = 255 * np.array(_LUMA, np.float32)
-    mean, std = np.array([spec.mean, spec.std], np.float32)
+def _luma(image: Image, spec: ModelSpec) -> NDArray[np.float32]:
+    """float32 [H, W], 0..255, of one row of the network's input."""
+    weights = np.array(_LUMA, np.float32)
+    if spec.pixels == "uint8":
+        return np.asarray(image @ weights, np.float32)
+    mean, std = 255 * np.array([spec.mean, spec.std], np.float32)
     return np.asarray(np.tensordot(weights * std, image, axes=1) + weights @ mean, np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from engines.session import Image
 from engines.spec import ModelSpec
 
 Floats = NDArray[np.float32]
@@ -58,24 +59,26 @@ def _to_multiple(side: float, multiple: int) -> int:
     return max(1, round(side / multiple)) * multiple
 
 
-def write_image(
-    picture: av.VideoFrame, spec: ModelSpec, out: Floats, converter: VideoReformatter | None = None
-) -> None:
-    """Write a picture as the network wants it: RGB, resized, (value/255 - mean) / std.
+def write_image(picture: av.VideoFrame, spec: ModelSpec, out: Image, converter: VideoReformatter | None = None) -> None:
+    """Write a picture as the network wants it: RGB, resized as `spec.resample` says.
 
     picture: any pixel format; alpha is ignored.
-    out: float32 [3, H, W]; its H × W is the network's input size.
+    out: one row of the network's input. float32 [3, H, W] receives (value/255 - mean) / std, uint8 [H, W, 3] the
+        bytes themselves, as `spec.pixels` says.
     converter: keeps its tables from frame to frame; one for each stream saves their set-up.
     """
-    _, height, width = out.shape
-    convert = converter or VideoReformatter()
+    height, width = out.shape[:2] if spec.pixels == "uint8" else out.shape[1:]
+    planes: NDArray[np.uint8] | Floats
     if spec.resample == "area":
-        rgb = to_rgb(picture, height, width, convert)
-        np.copyto(out, rgb.transpose(2, 0, 1))
+        planes = to_rgb(picture, height, width, converter).transpose(2, 0, 1)
     else:
-        rgb = to_rgb(picture, *_within_limit(picture.height, picture.width), convert)
-        _resize_cubic(rgb, out)
+        rgb = to_rgb(picture, *_within_limit(picture.height, picture.width), converter)
+        planes = _resized_cubic(rgb, height, width)
+    if spec.pixels == "uint8":
+        np.copyto(out, np.clip(np.rint(planes), 0, 255).transpose(1, 2, 0), casting="unsafe")
+        return
     mean, std = np.array([spec.mean, spec.std], np.float32)[:, :, None, None]
+    np.copyto(out, planes)
     out *= np.float32(1 / 255) / std
     out -= mean / std
 
@@ -132,16 +135,20 @@ _MATRICES = {
 """ITU-T H.273 matrix coefficients → libswscale's names."""
 
 
-def _resize_cubic(rgb: NDArray[np.uint8], out: Floats) -> None:
-    """As OpenCV's INTER_CUBIC on floats: a = -0.75, half-pixel centres, replicated border, no antialiasing."""
-    height, width, _ = rgb.shape
-    _, out_height, out_width = out.shape
-    rows = rgb.reshape(height, width * 3)
-    tall = _gather(rows, *_cubic_taps(height, out_height)) if out_height != height else rows
-    turned = tall.reshape(out_height, width, 3).transpose(1, 2, 0)
-    columns: Floats = np.ascontiguousarray(turned, np.float32).reshape(width, 3 * out_height)
-    wide = _gather(columns, *_cubic_taps(width, out_width)) if out_width != width else columns
-    np.copyto(out, wide.reshape(out_width, 3, out_height).transpose(1, 2, 0))
+def _resized_cubic(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8] | Floats:
+    """As OpenCV's INTER_CUBIC on floats: a = -0.75, half-pixel centres, replicated border, no antialiasing.
+
+    Returns [3, height, width], values 0..255 and a little beyond.
+    """
+    rows, columns, _ = rgb.shape
+    pixels: NDArray[np.uint8] | Floats = rgb
+    if width != columns:
+        lying = np.ascontiguousarray(rgb.transpose(1, 0, 2)).reshape(columns, rows * 3)
+        wide = _gather(lying, *_cubic_taps(columns, width)).reshape(width, rows, 3)
+        pixels = np.ascontiguousarray(wide.transpose(1, 0, 2))
+    if height != rows:
+        pixels = _gather(pixels.reshape(rows, width * 3), *_cubic_taps(rows, height)).reshape(height, width, 3)
+    return pixels.transpose(2, 0, 1)
 
 
 def _gather(rows: NDArray[np.uint8] | Floats, indices: NDArray[np.intp], weights: Floats) -> Floats:

@@ -228,11 +228,11 @@ class FakeNetwork:
         half = "float16" if spec.precision == "fp16" else "float32"
         cells = {cache.name: cache.cells(height, width) for cache in spec.caches}
         self.bindings: Sequence[Binding] = [
-            Binding("image", True, "float32", (batch, 3, height, width)),
+            Binding("image", True, spec.pixels, (batch, *spec.image_shape(spec.batch or 1)[1:])),
             Binding("positions", True, positions, (batch, slots + 1)),
             Binding("mask", True, "float32", (batch, slots + 1)),
             *(Binding(c.name, True, half, (batch, cells[c.name], slots, c.channels)) for c in spec.caches),
-            Binding("depth", False, "float32", (batch, height, width)),
+            Binding("depth", False, "float32", (batch, *spec.map_size)),
             *(Binding(c.feature, False, half, (batch, cells[c.name], c.channels)) for c in spec.caches),
         ]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import StepError
-from engines.session import Cache, StepPlan
-from engines.spec import VDA_WINDOW, Kind, ModelSpec, Resample, Unit, WindowRule
+from engines.session import Cache, Image, StepPlan
+from engines.spec import VDA_WINDOW, Kind, ModelSpec, Pixels, Resample, Unit, WindowRule
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.sources import SourceInfo
 
@@ -30,6 +30,7 @@ def spec(
     unit: Unit = Unit.RELATIVE,
     kind: Kind = "step",
     window: WindowRule = VDA_WINDOW,
+    pixels: Pixels = "float32",
 ) -> ModelSpec:
     """A small network's description."""
     height, width = size or (None, None)
@@ -52,18 +53,19 @@ def spec(
         source="tests",
         weights_sha256="",
         onnx_sha256="",
+        pixels=pixels,
     )
 
 
 class FakeCache:
     """One number per slot: the mean of the frame that was written there."""
 
-    def __init__(self, batch: int, size: tuple[int, int], slots: int) -> None:
-        self._image = np.zeros((batch, 3, *size), np.float32)
-        self.features = np.full((batch, slots), 7.0, np.float32)
+    def __init__(self, description: ModelSpec, batch: int) -> None:
+        self._image: Image = np.zeros(description.image_shape(batch), description.pixels)
+        self.features = np.full((batch, description.window.slots), 7.0, np.float32)
 
     @property
-    def image(self) -> NDArray[np.float32]:
+    def image(self) -> Image:
         return self._image
 
     def clear(self) -> None:
@@ -86,7 +88,7 @@ class FakeSession:
         return self._spec
 
     def new_cache(self, batch: int = 1) -> FakeCache:
-        return FakeCache(batch, self._spec.size, self._spec.window.slots)
+        return FakeCache(self._spec, batch)
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         assert isinstance(cache, FakeCache)
@@ -101,7 +103,8 @@ class FakeSession:
             image, features = cache.image[row], cache.features[row]
             weights = np.where(plan.mask[:-1] > 0, 1 / (2 + plan.positions[:-1]), 0).astype(np.float32)
             past = float(np.where(weights > 0, weights * features, 0).sum())
-            depth[row] = image.mean(axis=0) + 10 + 0.1 * past + 0.01 * plan.positions[-1]
+            planes = image / 64 if image.dtype == np.uint8 else image.transpose(1, 2, 0)
+            depth[row] = planes.mean(axis=-1) + 10 + 0.1 * past + 0.01 * plan.positions[-1]
             features[list(plan.write)] = image.mean()
         return depth
 

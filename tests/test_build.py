@@ -102,6 +102,32 @@ def test_the_embedded_model_is_built_for_the_size_asked_for(tmp_path: Path, rtx:
 
 @needs_rtx
 @pytest.mark.slow
+def test_bytes_in_a_map_of_another_size_out_and_any_batch(tmp_path: Path, rtx: Backend) -> None:
+    path, weights = tmp_path / "open.onnx", checkpoint("VDA-Small", tmp_path)
+    config = CONFIGS["VDA-Small"]
+    export_step(
+        config,
+        weights,
+        path,
+        (28, 42),
+        batch=None,
+        precision="fp16",
+        pixels="uint8",
+        resized_to=(20, 30),
+        parity=UNCHECKED,
+    )
+    for batch, first in ((BatchRange(1, 2, 4), -1), (BatchRange(3, 3, 3), 3)):
+        wanted = request(path, rtx, None, BuildOptions(batch, level=0))
+        built = build_engine(wanted)
+        check_step(built.bindings, wanted.spec)
+        found = {binding.name: (binding.dtype, binding.shape) for binding in built.bindings}
+        assert found["image"] == ("uint8", (first, 28, 42, 3))
+        assert found["depth"] == ("float32", (first, 20, 30))
+        assert {shape[0] for _, shape in found.values()} == {first}
+
+
+@needs_rtx
+@pytest.mark.slow
 def test_a_window_graph_becomes_an_engine(tmp_path: Path, rtx: Backend) -> None:
     path = tmp_path / "window.onnx"
     export_window(CONFIGS["VDA-Small"], checkpoint("VDA-Small", tmp_path), path, (28, 42), precision="fp16")
@@ -218,7 +244,7 @@ class Stand:
         return FakeNetwork(self.wanted.spec, device)
 
     def compare(self, *arguments: object) -> Departure:
-        frames = arguments[4]
+        frames = arguments[-1]
         assert isinstance(frames, int)
         self.compared.append(frames)
         return self.found

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.errors import SpecError
 from engines.onnx import OnnxSession
 from engines.session import Session
 from engines.spec import ModelSpec
@@ -44,15 +43,6 @@ def test_an_engine_that_does_the_same_does_not_depart(tmp_path: Path, batches: t
 @pytest.mark.parametrize("wrong", [0.5, math.nan])
 def test_a_wrong_map_shows_however_late(tmp_path: Path, wrong: float) -> None:
     assert not compared(tmp_path, wrong, (2, 2)) <= 1e-2
-
-
-def test_a_graph_for_one_stream_stands_in_for_one_of_many(tmp_path: Path) -> None:
-    device, spec, graph = FakeDevice(), spec_at(), tiny_network(tmp_path)
-    network = Brightness(spec, device, (3, 3))
-    assert engine_departure(network, spec, tmp_path / "not read.onnx", device, 5, graph).relative < 1e-5
-    with pytest.raises(SpecError, match=r"tiny\.onnx has other weights than many\.onnx"):
-        other = replace(spec, weights_sha256="b")
-        engine_departure(network, other, tmp_path / "many.onnx", device, 5, graph)
 
 
 def compared(folder: Path, wrong: float, batches: tuple[int, int]) -> float:

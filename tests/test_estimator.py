@@ -78,6 +78,11 @@ def test_a_hard_cut_restarts_window_and_range() -> None:
     assert got[10].range == fresh.range
 
 
+def test_cuts_are_seen_in_bytes_as_well() -> None:
+    got = depths(DepthEstimator(FakeSession(spec(pixels="uint8"))), cut_clip())
+    assert resets(got) == [0, 10]
+
+
 def test_scene_cuts_can_be_left_alone() -> None:
     assert resets(depths(DepthEstimator(FakeSession(), scene_cut=False), cut_clip())) == [0]
 

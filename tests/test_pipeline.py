@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from stream.frame import DepthFrame, Frame
 from stream.offline import offline
 from stream.pipeline import OverFrames, run
 from stream.sinks import NullSink, Sink
+from stream.sinks.file import NpzSink, VideoSink
 from stream.sources.synthetic import SyntheticSource
 from stream.stats import Stats
 from tests.fakes import FakeSession, FakeWindowSession, ListSink, ListSource, clip
@@ -175,3 +178,20 @@ def test_a_slow_sink_slows_a_file_down_but_loses_nothing() -> None:
     stats = run(ListSource(clip(30)), step().step, [slow, quick])
     assert indices(slow) == indices(quick) == list(range(30))
     assert stats.sink_dropped == 0
+
+
+@pytest.mark.slow
+def test_memory_of_a_long_run_does_not_grow(tmp_path: Path) -> None:
+    """From minute to minute of stream time, encoders, queues and statistics included."""
+    source = SyntheticSource(48, 64, frames=4 * 1800)
+    sinks: list[Sink] = [VideoSink(tmp_path / "a.mp4", source.info), NpzSink(tmp_path / "a.npz", source.info, "fake")]
+    estimator, resident = step(), []
+
+    def stepped(frame: Frame) -> DepthFrame:
+        if frame.index % 1800 == 1799:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident.append(pages * resource.getpagesize() / 2**20)
+        return estimator.step(frame)
+
+    run(source, stepped, sinks)
+    assert resident[-1] - resident[0] < 8

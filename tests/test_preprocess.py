@@ -94,6 +94,15 @@ def test_large_frames_are_shrunk_before_the_cubic_kernel() -> None:
     assert np.abs(written(picture(stripes), (14, 1274))[:, :, 30:-30] - 0.5).max() < 0.03
 
 
+@pytest.mark.parametrize("resample", ["area", "cubic"])
+def test_bytes_are_the_same_picture(resample: Resample) -> None:
+    source = picture(noise(48, 64))
+    out = np.empty((70, 98, 3), np.uint8)
+    write_image(source, spec(size=(70, 98), resample=resample, pixels="uint8"), out)
+    exact = np.clip(255 * written(source, (70, 98), resample), 0, 255).transpose(1, 2, 0)
+    np.testing.assert_allclose(out, exact, atol=0.51)
+
+
 @pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "yuva420p", "yuvj444p", "gray", "rgba", "gbrp", "bgr24"])
 def test_any_pixel_format_gives_rgb(name: str) -> None:
     image = np.full((32, 48, 3), (200, 120, 40), np.uint8)

@@ -417,3 +417,16 @@ def test_any_mix_of_rows_and_overlap_gives_the_maps_of_the_rule(seed: int, story
 def _check(depth: np.ndarray, wanted: list[float | None]) -> None:
     for row, value in enumerate(wanted):
         assert value is None or (depth[row] == value).all()
+
+
+def test_bytes_go_in_and_maps_of_another_size_come_out() -> None:
+    device = FakeDevice()
+    spec = replace(spec_of(), pixels="uint8", resized_to=(20, 30), batch=None)
+    with TensorRtSession(FakeNetwork(spec, device), spec, device) as session:
+        cache, window = session.new_cache(2), FeatureWindow(VDA_WINDOW)
+        assert (cache.image.shape, cache.image.dtype) == ((2, 14, 28, 3), np.uint8)
+        for t in range(50):
+            cache.image[0] = 100 + t
+            depth = session.step(cache, [window.plan(), None])
+            assert depth.shape == (2, 20, 30)
+            assert (depth[0] == wanted_map(VDA_WINDOW, t, 100)).all()

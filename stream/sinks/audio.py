@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,38 +27,34 @@ class AudioTrack:
     when the track can be neither copied nor decoded.
     """
 
-    __slots__ = ("_input", "_out", "_output", "_packets", "_pictures_end_s", "_shift_s", "_track")
+    __slots__ = ("_input", "_next", "_out", "_output", "_packets", "_pictures_end_s", "_shift_s", "_track")
 
     def __init__(self, source: Path, output: OutputContainer) -> None:
         self._input: InputContainer = av.open(f"file:{source}", options={"protocol_whitelist": "file"})
         self._output = output
         try:
+            pictures = self._input.streams.video[0]
+            clock = pictures.time_base or Fraction(0)
+            self._shift_s = origin_of(pictures) * clock
+            length_s = Fraction(self._input.duration or 0, av.time_base)
+            self._pictures_end_s = Fraction(pictures.duration or 0) * clock or length_s
             self._track = self._input.streams.audio[0]
             self._out, self._packets = self._route(self._track)
+            self._next = next(self._packets, None)
         except BaseException:
             self._input.close()
             raise
-        pictures = self._input.streams.video[0]
-        clock = pictures.time_base or Fraction(0)
-        self._shift_s = origin_of(pictures) * clock
-        self._pictures_end_s = Fraction(pictures.duration or 0) * clock or Fraction(
-            self._input.duration or 0, av.time_base
-        )
 
-    def write_until(self, time_s: Fraction) -> None:
-        """Write the packets that begin before `time_s`, counted from the first picture."""
-        for packet in self._packets:
-            if _begins_s(packet) >= time_s:
-                self._packets = chain([packet], self._packets)
-                return
-            self._output.mux(packet)
+    def write_until(self, time_s: Fraction | None) -> None:
+        """Write the packets that begin before `time_s`, counted from the first picture; None: all."""
+        while self._next is not None and (time_s is None or _begins_s(self._next) < time_s):
+            self._output.mux(self._next)
+            self._next = next(self._packets, None)
 
     def finish(self, end_s: Fraction) -> None:
         """Write what remains: up to the last picture's end, or all where the pictures ran to their own end."""
-        if end_s >= self._pictures_end_s - _WHOLE_S:
-            self._output.mux(list(self._packets))
-        else:
-            self.write_until(end_s)
+        was_cut_short = end_s < self._pictures_end_s - _WHOLE_S
+        self.write_until(end_s if was_cut_short else None)
         self.close()
 
     def close(self) -> None:
@@ -74,8 +69,17 @@ class AudioTrack:
         out.codec_context.layout = "mono" if sound.layout.nb_channels == 1 else "stereo"
         return out, self._in_order(self._encoded(out))
 
+    def _read(self) -> Iterator[AudioPacket]:
+        """The track's packets as far as the file can be read."""
+        packets = self._input.demux(self._track)
+        while True:
+            try:
+                yield next(packets)
+            except (StopIteration, av.FFmpegError):
+                return
+
     def _copied(self) -> Iterator[AudioPacket]:
-        for packet in self._input.demux(self._track):
+        for packet in self._read():
             if packet.dts is None or packet.pts is None:
                 continue
             shift = round(self._shift_s / packet.time_base)
@@ -84,7 +88,7 @@ class AudioTrack:
             yield packet
 
     def _encoded(self, out: AudioStream) -> Iterator[AudioPacket]:
-        for packet in self._input.demux(self._track):
+        for packet in self._read():
             try:
                 sounds = packet.decode()
             except av.FFmpegError:
