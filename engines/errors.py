@@ -15,3 +15,11 @@ class EngineUnavailable(EngineError):
 
 class StepError(EngineError):
     """A step failed while running. The stream's cache must be treated as lost."""
+
+
+class DeviceError(EngineError):
+    """A call to the GPU's driver failed. The message names the call and the code."""
+
+
+class OutOfDeviceMemory(DeviceError):
+    """The GPU has too little free memory for what was asked."""

@@ -11,3 +11,7 @@ class CheckpointError(ExportError):
 
 class ParityError(ExportError):
     """An exported network departs from the torch oracle by more than the stated limit."""
+
+
+class BuildError(ExportError):
+    """TensorRT cannot read a graph, or cannot compile it as asked."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.session import Session
+from engines.session import Image, Session
 from engines.spec import ModelSpec, Precision
 from export.errors import ParityError
 from stream.preprocess import resize_map
@@ -52,8 +52,8 @@ def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: 
     relative = largest = 0.0
     for t in range(frames):
         picture, plan = moving_picture(oracle.spec, t), window.plan()
-        lane.image[:] = normalised(picture, oracle.spec)
-        lanes.image[:] = picture if candidate.spec.pixels == "uint8" else lane.image
+        lane.image[:] = as_taken(picture, oracle.spec)
+        lanes.image[:] = as_taken(picture, candidate.spec)
         wanted = oracle.step(lane, [plan])[0]
         wanted = resize_map(wanted, *candidate.spec.map_size).astype(np.float64)
         error = np.abs(candidate.step(lanes, [plan] * batch) - wanted)
@@ -73,6 +73,11 @@ def moving_picture(spec: ModelSpec, t: int) -> NDArray[np.uint8]:
     rgb = np.stack([0.5 + 0.3 * wave + 0.2 * (square - 0.5) for wave in waves], axis=2)
     picture: NDArray[np.uint8] = (np.clip(rgb, 0, 1) * 255).astype(np.uint8)
     return picture
+
+
+def as_taken(picture: NDArray[np.uint8], spec: ModelSpec) -> Image:
+    """uint8 [H, W, 3] as the network takes it: the same bytes, or normalised."""
+    return picture if spec.pixels == "uint8" else normalised(picture, spec)
 
 
 def normalised(picture: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
