@@ -10,8 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from depthcast.errors import UsageError
-from depthcast.networks import Say, open_step, open_window
-from depthcast.plan import Mode, Wanted, plan, size_text
+from depthcast.exports import Progress, Say
+from depthcast.networks import step_session, window_session
+from depthcast.plan import Mode, Wanted
 from depthcast.settings import Settings
 from engines.spec import ModelSpec
 from stream.colour import Colormap
@@ -131,25 +132,24 @@ class Prepared:
 
 
 @contextmanager
-def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
-    """Check the job, open its source and its network; exports the network first where that is needed.
+def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None = None) -> Iterator[Prepared]:
+    """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
     Raises DepthcastError, StreamError or EngineError.
     """
     check_paths(job)
     with ExitStack() as opened:
         source = opened.enter_context(FileSource(job.source, job.max_frames, job.output_fps))
-        route = plan(job.wanted, source.info.height, source.info.width, settings)
+        frame = source.info.height, source.info.width
         spec: ModelSpec
         estimate: Estimate
         if job.wanted.mode is Mode.OFFLINE:
             timings = StageTimes()
-            window_session = opened.enter_context(open_window(route, job.wanted, say))
-            spec = window_session.spec
-            estimate = OverFrames(lambda frames: offline(frames, window_session, timings))
+            windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
+            spec = windows.spec
+            estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
-            session = opened.enter_context(open_step(route, job.wanted, say))
+            session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
             estimator = DepthEstimator(session, job.scene_cut)
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        say(f"{spec.name} at {size_text(route.size)} on {route.engine.value}: {route.why}")
         yield Prepared(job, source, spec.name, estimate, timings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from depthcast.commands.console import frame_progress, tell
+from depthcast.commands.console import frame_progress, phase_progress, tell
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
@@ -76,7 +76,9 @@ def run(
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     job = Job(source, output, wanted, colormap, resolution, side_by_side, raw, max_frames, output_fps, scene_cut)
     stop = Stop()
-    with prepared(job, Settings.from_environment(), tell) as ready:
+    with ExitStack() as opened:
+        with phase_progress() as progress:
+            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress))
         frames = ready.source.info.frames
         with frame_progress(source.name, frames) as advance, stop.on_signals():
             outcome = ready.run(lambda stats: advance(stats.frames_out), stop.event)
