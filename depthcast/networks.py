@@ -50,20 +50,24 @@ def export_to(
     settings: Settings,
     say: Say,
     machine: Machine = THIS_MACHINE,
+    batch: int = 1,
 ) -> Path:
     """Export a network for pictures of size (height, width) to `out`, or into the model store; returns where.
 
+    batch: streams a call.
     Raises ModelError where weights or torch are missing, UsageError for the model that is packaged.
     """
     if wanted.model.name == NANO:
         raise UsageError(f"nano comes with depthcast as ONNX: {PACKAGED_NANO}")
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"a network is written to a .onnx file, got {out}")
+    if batch != 1 and (out is None or wanted.mode is Mode.OFFLINE):
+        raise UsageError("--batch makes a streaming network for programs of your own: add --output FILE.onnx")
     checkpoint = checkpoint_of(wanted, settings)
     if steps := steps_to_readiness(wanted, checkpoint, machine):
         raise ModelError(f"{wanted.model.label} cannot be exported yet: first {' and '.join(steps)}")
     network = out or stored_network(wanted, size, settings)
-    _export(wanted, _given(checkpoint), network, size, say)
+    _export(wanted, _given(checkpoint), network, size, say, batch)
     return network
 
 
@@ -74,16 +78,19 @@ def _ready_network(route: Route, wanted: Wanted, say: Say) -> Path:
     return network
 
 
-def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int], say: Say) -> None:
+def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int], say: Say, batch: int = 1) -> None:
     say(f"exporting {wanted.model.label} for {size_text(size)}; this is done once and takes a while …")
     from export.config import CONFIGS
     from export.errors import ExportError
     from export.to_onnx import export_step, export_window
 
+    config, metric = CONFIGS[wanted.model.name], wanted.model.metric
     precision: Literal["fp16", "fp32"] = "fp16" if wanted.precision is Precision.FP16 else "fp32"
-    write = export_window if wanted.mode is Mode.OFFLINE else export_step
     try:
-        write(CONFIGS[wanted.model.name], checkpoint, out, size, metric=wanted.model.metric, precision=precision)
+        if wanted.mode is Mode.OFFLINE:
+            export_window(config, checkpoint, out, size, metric=metric, precision=precision)
+        else:
+            export_step(config, checkpoint, out, size, metric=metric, precision=precision, batch=batch)
     except ExportError as error:
         raise ModelError(str(error)) from error
 

@@ -136,3 +136,13 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for command in ("run", "models", "pull", "export"):
         assert command in said
+
+
+def test_models_tells_what_is_ready(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("networks/VDA-Base-Metric-step-70x98.onnx", "checkpoints/video_depth_anything_vitl.pth"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).touch()
+    assert status_of(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("exported: VDA-Base-Metric-step-70x98") == 1
+    assert listed.count("here: ") == 1

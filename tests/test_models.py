@@ -119,6 +119,12 @@ def test_what_is_missing_is_named_with_its_command_fails(
         export_to(None, SMALL, SIZE, settings, print, machine)
 
 
+def test_batch_without_a_file_fails(settings: Settings) -> None:
+    put_checkpoint(settings)
+    with pytest.raises(UsageError, match="--output"):
+        export_to(None, SMALL, SIZE, settings, print, WITH_TORCH, batch=2)
+
+
 def test_input_size_changes_the_network(settings: Settings) -> None:
     put_checkpoint(settings)
     route = plan(Wanted(SMALL.model, input_size=252), 480, 640, settings, WITH_TORCH)

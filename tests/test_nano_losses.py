@@ -21,7 +21,7 @@ ALIGNED = LossWeights(gradient=1.0, relative=0.3, anchored=0.0, temporal=3.0)
 
 @pytest.fixture
 def target() -> Tensor:
-    return torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(1)) + 0.1
+    return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1)) + 0.1
 
 
 def test_a_scaled_and_shifted_map_costs_nothing(target: Tensor) -> None:
@@ -29,7 +29,7 @@ def test_a_scaled_and_shifted_map_costs_nothing(target: Tensor) -> None:
 
 
 def test_anchored_term_sees_shift_but_not_scale(target: Tensor) -> None:
-    weights = LossWeights(gradient=0, relative=0, anchored=1.0)
+    weights = LossWeights(gradient=0, local=0, relative=0, anchored=1.0)
     assert float(depth_loss(target * 7, target, weights)) == pytest.approx(0, abs=1e-4)
     assert float(depth_loss(target * 7 + 3, target, weights)) > 0.1
 
@@ -80,7 +80,7 @@ def test_gradient_loss_ignores_a_constant(target: Tensor) -> None:
 
 
 def test_temporal_loss_counts_change_only_where_the_scene_is_still(target: Tensor) -> None:
-    still = target[:, :1].expand(2, 3, 16, 20)
+    still = target[:, :1].expand(2, 3, 16, 24)
     valid = torch.ones_like(target)
     assert float(temporal_loss(still, still, still, valid)) == 0.0
     assert float(temporal_loss(target, still, still, valid)) > 0.1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def assert_close(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
 
 
 def torch_session(model: str, size: tuple[int, int]) -> TorchSession:
-    spec = vda_spec(CONFIGS[model], metric=False, size=size, weights_sha256="")
+    spec = replace(vda_spec(CONFIGS[model], metric=False, size=size, weights_sha256=""), batch=None)
     return TorchSession(VdaStep(network(model), *size), spec)
 
 

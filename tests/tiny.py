@@ -32,6 +32,7 @@ SPEC = ModelSpec(
     source="tests",
     weights_sha256="",
     onnx_sha256="",
+    batch=None,
 )
 
 

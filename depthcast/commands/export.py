@@ -26,10 +26,11 @@ def export(
     checkpoint: Annotated[Path | None, typer.Option(help="Weights other than those of `depthcast pull`.")] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network; auto is fp32.")] = Precision.AUTO,
     mode: Annotated[Mode, typer.Option(help="The network of streams, or of whole windows.")] = Mode.STREAM,
+    batch: Annotated[int, typer.Option(min=1, help="Streams that step together in one call.")] = 1,
 ) -> None:
     """Write ONNX and its spec, for machines that have no torch."""
     wanted = Wanted(find(model, metric), mode, Engine.ONNX, precision, checkpoint)
-    print(export_to(output, wanted, parse_size(size), Settings.from_environment(), tell))
+    print(export_to(output, wanted, parse_size(size), Settings.from_environment(), tell, batch=batch))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -41,6 +41,8 @@ def _size(model: Model) -> str:
 def _whereabouts(model: Model, settings: Settings) -> str:
     if model.weights is None:
         return "in the package"
+    exported = sorted(path.stem for path in settings.networks.glob(f"{model.label}-[!M]*.onnx"))
+    ready = [f"exported: {', '.join(exported)}"] if exported else []
     if model.weights.path(settings).exists():
-        return f"here: {model.weights.path(settings)}"
-    return f"`depthcast pull {model.options}` gets them from {settings.hub}/{model.weights.repository}"
+        return "; ".join([f"here: {model.weights.path(settings)}", *ready])
+    return "; ".join([*ready, f"`depthcast pull {model.options}` gets them from {model.weights.repository}"])

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TINY = 1e-6
 SCALES = 4
+GRIDS = (4, 8)
 STILL = 0.05
 """Largest relative change of true inverse depth that counts as standing still."""
 
@@ -22,7 +24,8 @@ STILL = 0.05
 class LossWeights:
     """Weights of the terms beside the aligned difference (which has 1)."""
 
-    gradient: float = 2.0
+    gradient: float = 6.0
+    local: float = 1.0
     relative: float = 0.3
     anchored: float = 0.2
     temporal: float = 0.0
@@ -34,6 +37,7 @@ def depth_loss(predicted: Tensor, target: Tensor, weights: LossWeights) -> Tenso
     p, g = normalised(predicted, valid), normalised(target, valid)
     loss = masked_mean((p - g).abs().clamp(max=10.0), valid)
     loss = loss + weights.gradient * gradient_loss((p - g).clamp(-10, 10), valid)
+    loss = loss + weights.local * local_loss(p, g, valid)
     loss = loss + weights.relative * relative_loss(predicted, target, valid)
     loss = loss + weights.anchored * anchored_loss(predicted, target, valid)
     if weights.temporal:
@@ -65,6 +69,28 @@ def gradient_loss(difference: Tensor, valid: Tensor) -> Tensor:
         loss = loss + masked_mean(across, v[..., 1:] * v[..., :-1])
         loss = loss + masked_mean(down, v[..., 1:, :] * v[..., :-1, :])
     return loss / SCALES
+
+
+def local_loss(p: Tensor, g: Tensor, valid: Tensor) -> Tensor:
+    """Difference within each cell of two grids after the cell's own shift, relative to the cell's own spread.
+
+    p, g: [G, T, H, W] normalised. Small things count as much as the slope of a whole room (after hierarchical depth
+    normalisation, arXiv 2210.09670).
+    """
+    loss = p.new_zeros(())
+    for cells in GRIDS:
+        size = p.shape[-2] // cells, p.shape[-1] // cells
+        known = F.avg_pool2d(valid, size).clamp(min=TINY)
+
+        def spread_out(x: Tensor, size: tuple[int, int] = size, known: Tensor = known) -> Tensor:
+            mean = F.avg_pool2d(x * valid, size) / known
+            return mean.repeat_interleave(size[0], -2).repeat_interleave(size[1], -1)
+
+        difference = (p - g).clamp(-10, 10)
+        distance = (difference - spread_out(difference)).abs()
+        own = spread_out((g - spread_out(g)).abs())
+        loss = loss + masked_mean((distance / (own + 0.1)).clamp(max=5.0), valid)
+    return loss / len(GRIDS)
 
 
 def fit(predicted: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ CACHES_PER_MODULE = 2
 
 
 class Separable(nn.Module):
-    """Depth-wise 3×3 (or 5×5), point-wise, ReLU6, depth-wise, point-wise; input added back."""
+    """Depth-wise, point-wise, ReLU6, depth-wise, point-wise; input added back. For the coarse levels."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -45,6 +45,24 @@ class Separable(nn.Module):
         return out
 
 
+class Full(nn.Module):
+    """Two full 3×3 convolutions with ReLUs before them; input added back. For the fine levels.
+
+    Measured: with separable ones there the maps stayed blurred, edges eight pixels wide.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return out
+
+
 class Decoder(nn.Module):
     """Top-down pyramid: each level is the lateral tap plus the coarser level, resized, then refined."""
 
@@ -52,7 +70,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(TAP_CHANNELS, WIDTHS, strict=True))
         self.context = nn.Conv2d(TAP_CHANNELS[-1], WIDTHS[-1], 1)
-        self.refine = nn.ModuleList(Separable(width, 5 if i >= 2 else 3) for i, width in enumerate(WIDTHS))
+        self.refine = nn.ModuleList(Separable(width, 5) if i >= 3 else Full(width) for i, width in enumerate(WIDTHS))
         self.down = nn.ModuleList(nn.Conv2d(WIDTHS[i + 1], WIDTHS[i], 1) for i in range(len(WIDTHS) - 1))
         self.head = nn.Conv2d(WIDTHS[0], WIDTHS[0], 3, padding=1)
         self.out = nn.Conv2d(WIDTHS[0], 1, 1)

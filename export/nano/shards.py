@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--views-first", type=int, default=8, help="shards of views before the first clips")
+    parser.add_argument("--clips-only", action="store_true")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--photos", type=Path, help="folder of pictures to take textures from")
@@ -122,7 +123,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     photos = load_photos(options.photos, 64, options.first_seed) if options.photos else None
     for index in range(options.shards):
-        video = index >= options.views_first and index % 2 == 1
+        video = options.clips_only or (index >= options.views_first and index % 2 == 1)
         plan = ShardPlan(8 if video else 40, 10 if video else 2, options.height, options.width, video)
         with torch.no_grad():
             write_shard(options.folder, options.first_seed + index, plan, photos)
