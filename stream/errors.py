@@ -11,3 +11,7 @@ class SourceError(StreamError):
 
 class SinkError(StreamError):
     """An output cannot be created, written or finished."""
+
+
+class FrameSizeError(StreamError):
+    """Frames of this shape cannot be given to a network."""

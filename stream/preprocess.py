@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from engines.session import Image
 from engines.spec import ModelSpec
+from stream.errors import FrameSizeError
 
 Floats = NDArray[np.float32]
 
 _VDA_MULTIPLE = 14
 _VDA_LONGEST_SIDE = 1280
+_LONGEST_NETWORK_SIDE = 4096
 _CUBIC_A = -0.75
 
 
@@ -29,7 +31,7 @@ def network_size(spec: ModelSpec, height: int, width: int, input_size: int | Non
     spec: its own size where that is fixed. Models of multiple 14 follow Video Depth Anything: `input_size` is the
         shorter side, smaller for very long pictures. Others keep the frame's shape at about input_size² pixels.
     input_size: None takes the spec's default.
-    Raises ValueError for sizes below 1.
+    Raises ValueError for sizes below 1, FrameSizeError where a very long frame would need a huge network.
     """
     size = spec.input_size if input_size is None else input_size
     if height < 1 or width < 1 or size < 1:
@@ -37,7 +39,13 @@ def network_size(spec: ModelSpec, height: int, width: int, input_size: int | Non
     if spec.height is not None:
         return spec.size
     if spec.multiple == _VDA_MULTIPLE:
-        return _vda_size(height, width, size)
+        sides = _vda_size(height, width, size)
+        if max(sides) > _LONGEST_NETWORK_SIDE:
+            raise FrameSizeError(
+                f"frames of {height}x{width} would need a network input of {sides[0]}x{sides[1]}, "
+                f"{_LONGEST_NETWORK_SIDE} is the most: crop the video, or choose a smaller --input-size"
+            )
+        return sides
     scale = size / sqrt(height * width)
     return _to_multiple(scale * height, spec.multiple), _to_multiple(scale * width, spec.multiple)
 

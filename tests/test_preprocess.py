@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engines.spec import Resample
+from stream.errors import FrameSizeError
 from stream.preprocess import network_size, resize_map, to_rgb, write_image
 from tests.fakes import picture, spec, textured
 
@@ -44,6 +45,11 @@ def test_default_size_of_the_embedded_model() -> None:
 
 def test_a_fixed_size_stays() -> None:
     assert network_size(spec(size=(28, 42)), 1080, 1920) == (28, 42)
+
+
+def test_a_frame_that_would_need_a_huge_network_is_refused() -> None:
+    with pytest.raises(FrameSizeError, match="crop the video"):
+        network_size(VDA, 1, 8000)
 
 
 def test_network_size_fails_below_one() -> None:
