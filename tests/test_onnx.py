@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from engines.errors import EngineError, SpecError
+from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, sha256_of
 from engines.tensorrt import TensorRtSession
@@ -152,6 +152,14 @@ def test_the_graph_needs_no_shape_arithmetic(small: Path) -> None:
     arithmetic = {"Shape", "Size", "Range", "NonZero", "If", "Loop", "ConstantOfShape"}
     assert arithmetic.isdisjoint(node.op_type for node in graph.node)
     assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
+
+
+def test_a_failing_step_is_one_clear_error(tiny: Path) -> None:
+    with OnnxSession(tiny) as session:
+        cache, plan = session.new_cache(), FeatureWindow(session.spec.window).plan()
+        plan.positions[-1] = 10_000  # beyond the positional table
+        with pytest.raises(StepError, match="onnxruntime failed in a step of VDA-Tiny"):
+            session.step(cache, [plan])
 
 
 def test_another_size_than_exported_says_what_to_run(tiny: Path) -> None:
