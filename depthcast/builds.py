@@ -142,8 +142,8 @@ def _checked(asked: Plan, network: Path) -> Path:
         raise UsageError(f"{network.name} is an {spec.precision} network: leave --precision out")
     if wanted.mode is Mode.OFFLINE and spec.kind != "window":
         raise UsageError(f"{network.name} is a streaming network: leave --mode offline out")
-    if spec.batch is not None and spec.kind == "step":
-        spec.image_shape(asked.options.batch.largest)
+    if spec.batch not in (None, asked.options.batch.largest) and spec.kind == "step":
+        raise UsageError(f"{network.name} steps {spec.batch} streams a call: use --batch {spec.batch}")
     return network
 
 

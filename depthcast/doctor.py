@@ -104,7 +104,7 @@ def diagnose(settings: Settings, machine: Machine = THIS_MACHINE) -> Diagnosis:
         system=f"{platform.system()} {platform.machine()}",
         packages=tuple(_package(name, distributions) for name, distributions in PACKAGES),
         providers=tuple(onnxruntime.get_available_providers()),
-        processor=_processor(Path("/proc/cpuinfo")),
+        processor=processor(Path("/proc/cpuinfo")),
         gpu=gpu if isinstance(gpu, Gpu) else None,
         gpu_why="" if isinstance(gpu, Gpu) else gpu,
         tensorrt=there if isinstance(there, str) else f"{there.backend.label}: {there.why}",
@@ -137,7 +137,8 @@ def _package(name: str, distributions: tuple[str, ...]) -> Package:
     return Package(name, None)
 
 
-def _processor(listing: Path) -> Processor:
+def processor(listing: Path) -> Processor:
+    """Of this machine, as Linux lists it; what is not listed is left out."""
     text = listing.read_text() if listing.exists() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     listed = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)

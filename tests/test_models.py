@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from depthcast.errors import DepthcastError, ModelError, UsageError
-from depthcast.models import MODELS, find
 from depthcast.exports import Form, export_to
 from depthcast.gpu import Accelerator
+from depthcast.models import MODELS, find
 from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, is_stretched, plan, stored_network
 from depthcast.settings import Settings
 from engines.backend import Backend

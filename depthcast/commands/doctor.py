@@ -16,10 +16,11 @@ from depthcast.settings import Settings
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Tell what is installed, which GPU and models are here, and which engine would run each model and why."""
     found = diagnose(Settings.from_environment())
-    print(json.dumps(asdict(found), indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
+    print(json.dumps(asdict(found), indent=1, ensure_ascii=False) if as_json else "\n".join(lines(found)))
 
 
-def _lines(found: Diagnosis) -> Iterator[str]:
+def lines(found: Diagnosis) -> Iterator[str]:
+    """The report for people."""
     yield f"python        {found.python}, {found.system}"
     for package in found.packages:
         providers = f" ({', '.join(found.providers)})" if package.name == "onnxruntime" else ""
@@ -50,4 +51,4 @@ def _model(state: ModelState) -> Iterator[str]:
 
 
 def _engine(state: EngineState) -> str:
-    return f"{state.path}: {'would be used' if state.accepted else f'would be built again: {state.why}'}"
+    return f"{state.path}: {'would be used' if state.accepted else f'would not be used: {state.why}'}"
