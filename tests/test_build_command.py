@@ -45,6 +45,7 @@ def test_a_network_given_is_built_and_the_closing_line_says_all(
 
 
 @needs_rtx
+@pytest.mark.slow
 def test_a_checkpoint_is_exported_then_built_for_many_streams(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

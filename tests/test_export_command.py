@@ -24,6 +24,7 @@ def export(folder: Path, *words: str | Path) -> int:
     return status_of(["export", "VDA-Small", "--checkpoint", str(weights), "--size", "28x42", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_bytes_in_another_size_out_any_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "open.onnx"
     form = ("--batch", "any", "--pixels", "uint8", "--resized-to", "20x30", "--parity-frames", "5")
@@ -35,6 +36,7 @@ def test_bytes_in_another_size_out_any_batch(tmp_path: Path, capsys: pytest.Capt
     assert "comparing it with the original, 5 frames" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "offline"])
 def test_what_departs_is_not_written_unless_allowed(
     tmp_path: Path, home: Path, mode: str, capsys: pytest.CaptureFixture[str]
@@ -47,6 +49,7 @@ def test_what_departs_is_not_written_unless_allowed(
     assert len(list(home.rglob("*.onnx"))) == 1
 
 
+@pytest.mark.slow
 def test_no_check_at_all_is_a_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(tmp_path, "--parity-frames", "0") == 0
     assert "comparing" not in capsys.readouterr().err
