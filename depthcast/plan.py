@@ -155,7 +155,7 @@ def _accelerator(wanted: Wanted, machine: Machine) -> tuple[Accelerator | None, 
         return machine.accelerator(), ""
     except EngineUnavailable as error:
         if wanted.engine is Engine.TENSORRT:
-            raise ModelError(f"--engine tensorrt cannot run here: {error}") from error
+            raise ModelError(f"--engine tensorrt cannot run here: {error}; --engine auto finds another") from error
         return None, str(error)
 
 
