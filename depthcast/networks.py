@@ -11,13 +11,15 @@ from depthcast.builds import engine_of
 from depthcast.errors import ModelError
 from depthcast.exports import Progress, Say, export_network
 from depthcast.gpu import Accelerator
-from depthcast.models import Model
-from depthcast.plan import THIS_MACHINE, Engine, Machine, Route, Wanted, plan, size_text
+from depthcast.models import NANO, Model
+from depthcast.plan import THIS_MACHINE, Engine, Machine, Mode, Route, Wanted, plan, size_text
 from depthcast.settings import Settings
 from engines.errors import EngineError, EngineUnavailable
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.session import Session, WindowSession
 from engines.tensorrt import TensorRtSession, TensorRtWindowSession
+from stream.offline import WINDOW
+from stream.twoway import TwoWaySession
 
 Opened = TypeVar("Opened", Session, WindowSession)
 
@@ -45,7 +47,10 @@ def window_session(
     progress: Progress | None = None,
     machine: Machine = THIS_MACHINE,
 ) -> WindowSession:
-    """As `step_session`, seeing a whole window."""
+    """As `step_session`, seeing a whole window; the embedded network streams each window in both directions."""
+    if wanted.model.name == NANO and wanted.checkpoint is None:
+        streaming = replace(wanted, mode=Mode.STREAM)
+        return TwoWaySession(step_session(streaming, frame, settings, say, progress, machine), WINDOW)
     return _best(open_window, wanted, frame, settings, say, progress, machine)
 
 

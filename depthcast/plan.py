@@ -272,8 +272,6 @@ def _refuse_contradictions(wanted: Wanted) -> None:
         raise UsageError("--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large")
     if wanted.engine is Engine.TORCH:
         raise UsageError("nano runs on onnxruntime and TensorRT: use --engine onnx, tensorrt or auto")
-    if wanted.mode is Mode.OFFLINE:
-        raise UsageError("nano is a streaming network: --mode offline needs VDA-Small, VDA-Base or VDA-Large")
 
 
 def checkpoint_of(wanted: Wanted, settings: Settings) -> Path | None:

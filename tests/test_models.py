@@ -229,7 +229,6 @@ def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "kind", "message"),
     [
-        (Wanted(find("nano"), Mode.OFFLINE), UsageError, "streaming network"),
         (Wanted(find("nano"), engine=Engine.TORCH), UsageError, "onnxruntime and TensorRT"),
         (Wanted(find("nano"), checkpoint=Path("a.pth")), UsageError, "add --model"),
         (Wanted(SMALL.model, checkpoint=Path("absent.pth")), ModelError, "no checkpoint at absent.pth"),

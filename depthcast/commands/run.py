@@ -62,7 +62,7 @@ def run(
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.AUTO,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.AUTO,
     input_size: InputSize = None,
-    mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead (VDA).")] = Mode.STREAM,
+    mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead.")] = Mode.STREAM,
     colormap: Annotated[Colormap, typer.Option(help="Colours of an .mp4.")] = Colormap.GRAYSCALE,
     resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
