@@ -124,7 +124,7 @@ class Trainer:
         return _grouped(batch.inverse.to(self.device), batch.group)
 
     def _weights(self) -> LossWeights:
-        return LossWeights(temporal=3.0 if self.settings.stage == "clip" else 0.0)
+        return LossWeights(temporal=10.0 if self.settings.stage == "clip" else 0.0)
 
 
 def _grouped(x: Tensor, group: int) -> Tensor:
@@ -146,7 +146,7 @@ def _optimiser(network: NanoNetwork, settings: Settings) -> torch.optim.AdamW:
 
 def schedule(step: int, steps: int) -> float:
     """Share of the full rate: a short rise, then half a cosine down to 2 %."""
-    rise = min(1.0, (step + 1) / WARM_UP)
+    rise = min(1.0, (step + 1) / max(1, min(WARM_UP, steps // 10)))
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
