@@ -31,7 +31,7 @@ from export.model.attention import attend
 from export.model.depth import VideoDepthAnything
 from export.model.temporal import TemporalAttention, TemporalModule
 from export.to_onnx import Parity, export_step
-from export.verify import moving_picture
+from export.verify import moving_picture, normalised
 from stream.window import FeatureWindow, frames_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -116,7 +116,7 @@ def alternate(
     cache, window = session.new_cache(), FeatureWindow(session.spec.window)
     official_ms, cheap_ms, worst = [], [], 0.0
     for t in range(warmup + rounds):
-        picture = moving_picture(session.spec, t)
+        picture = normalised(moving_picture(session.spec, t), session.spec)
         frames = [frame for frame in frames_of(session.spec.window, t) if frame is not None]
         cache.image[0] = picture
         plan = window.plan()
