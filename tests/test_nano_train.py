@@ -87,11 +87,7 @@ def test_pool_takes_up_new_shards(shards: Path) -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-<<<<<<< HEAD
     assert schedule(0, 1000) < schedule(50, 1000) < schedule(99, 1000)
     assert schedule(0, 1000) <= 0.01
-=======
-    assert schedule(0, 1000) < 0.02
->>>>>>> nano
     assert schedule(250, 1000) > schedule(600, 1000) > schedule(999, 1000)
     assert schedule(1000, 1000) == pytest.approx(0.02)
