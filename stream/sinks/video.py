@@ -81,6 +81,8 @@ class VideoSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one picture, and the sound up to it."""
+        if depth_frame.stale:
+            return
         frame = depth_frame.frame
         picture = av.VideoFrame.from_ndarray(self.compose(depth_frame), format="rgb24")
         yuv = self._to_yuv.reformat(
