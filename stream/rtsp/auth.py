@@ -1,0 +1,59 @@
+"""Who may watch: Digest (RFC 2617, MD5, with and without qop) and Basic (RFC 7617)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+
+from stream.uris import Login
+
+REALM = "depthcast"
+_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
+
+
+def challenges(nonce: str) -> tuple[tuple[str, str], ...]:
+    """Headers of a 401 answer, the stronger way first."""
+    return (
+        ("WWW-Authenticate", f'Digest realm="{REALM}", nonce="{nonce}", algorithm=MD5, qop="auth"'),
+        ("WWW-Authenticate", f'Basic realm="{REALM}"'),
+    )
+
+
+def is_allowed(login: Login, header: str, method: str, nonce: str) -> bool:
+    """Whether an Authorization header proves the login.
+
+    nonce: what this connection's challenge held; no other is taken, so nothing can be used again elsewhere.
+    """
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "basic":
+        return _basic(login, rest.strip())
+    if scheme.lower() == "digest":
+        return _digest(login, rest, method, nonce)
+    return False
+
+
+def _basic(login: Login, text: str) -> bool:
+    try:
+        given = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(given, f"{login.user}:{login.password}".encode())
+
+
+def _digest(login: Login, text: str, method: str, nonce: str) -> bool:
+    given = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+    if given.get("nonce") != nonce or given.get("realm") != REALM:
+        return False
+    secret = _md5(f"{login.user}:{REALM}:{login.password}")
+    request = _md5(f"{method}:{given.get('uri', '')}")
+    middle = [given.get(name, "") for name in ("nc", "cnonce", "qop")] if "qop" in given else []
+    wanted = _md5(":".join([secret, nonce, *middle, request]))
+    is_user = hmac.compare_digest(given.get("username", "").encode(), login.user.encode())
+    return is_user and hmac.compare_digest(given.get("response", "").encode(), wanted.encode())
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
