@@ -11,6 +11,8 @@ from depthcast.errors import UsageError
 from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
+from stream.sinks.picture import Painter
+from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
 
@@ -76,8 +78,10 @@ def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Pa
     match uri:
         case NullOut():
             return NullSink()
-        case RtspServe() | RtspPublish():
-            raise UsageError("this version cannot write to rtsp:// yet")
+        case RtspServe():
+            return RtspServeSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
+        case RtspPublish():
+            raise UsageError("this version cannot publish yet")
         case FileOut(path):
             match path.suffix.lower():
                 case ".npz":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import av
@@ -15,9 +17,10 @@ import pytest
 from depthcast.cli import status_of
 from stream.barcode import read
 from stream.preprocess import to_rgb
+from stream.sources.synthetic import SyntheticSource
 from tests.cameras import MjpegCamera, jpeg
 from tests.tiny import make_clip, tiny_network
-from tests.videos import gray_levels
+from tests.videos import gray_levels, write_video
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,47 @@ def test_motion_jpeg_over_http(tmp_path: Path) -> None:
         assert run(tmp_path, camera.url, "-o", str(tmp_path / "a.mkv"), "--max-frames", "5") == 0
     frames = frames_of(tmp_path / "a.mkv")
     assert (len(frames), frames[0].height, frames[0].width) == (5, 48, 64)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def watched(port: int, transport: str, seen: list[int | None]) -> None:
+    """Play what is served at the port once it is there: the numbers in eight pictures' source half."""
+    options = {"rtsp_transport": transport, "timeout": "5000000", "probesize": "32", "analyzeduration": "0"}
+    waiting = threading.Event()
+    for _ in range(200):
+        try:
+            container = av.open(f"rtsp://127.0.0.1:{port}/depth", options=options, timeout=5)
+        except av.FFmpegError:
+            waiting.wait(0.05)
+            continue
+        with container:
+            pictures = container.decode(video=0)
+            seen.extend(read(to_rgb(next(pictures), 120, 320)[:, :160]) for _ in range(8))
+        return
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_our_own_server_plays_a_file_at_its_pace(
+    tmp_path: Path, transport: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, port = tmp_path / "scene.mp4", free_port()
+    write_video(clip, [SyntheticSource(120, 160).render(index) for index in range(90)])
+    seen: list[int | None] = []
+    watching = threading.Thread(target=watched, args=(port, transport, seen))
+    watching.start()
+    assert run(tmp_path, str(clip), "-o", f"rtsp://@127.0.0.1:{port}/depth", "--side-by-side") == 0
+    watching.join()
+    assert len(seen) == 8
+    assert [number for number in seen if number is not None] == sorted(set(seen))  # type: ignore[type-var]
+    said = capsys.readouterr()
+    assert "H.264 320x120 by " in said.err
+    assert f"serving rtsp://@127.0.0.1:{port}/depth" in said.err
+    assert float(said.out.split(" frames in ")[1].split()[0]) >= 2.5
 
 
 @pytest.mark.parametrize(

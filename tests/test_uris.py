@@ -158,7 +158,6 @@ def test_refusals_show_no_credentials(text: str) -> None:
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.xfail(reason="the README follows with the command line", strict=True)
 @pytest.mark.parametrize("rows", [SOURCES, SINKS])
 def test_the_readme_has_the_table(rows: tuple[Row, ...]) -> None:
     assert table(rows) in (ROOT / "README.md").read_text()
