@@ -12,6 +12,7 @@ from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
+from stream.sinks.publish import RtspPublishSink
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
@@ -81,7 +82,7 @@ def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Pa
         case RtspServe():
             return RtspServeSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
         case RtspPublish():
-            raise UsageError("this version cannot publish yet")
+            return RtspPublishSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
         case FileOut(path):
             match path.suffix.lower():
                 case ".npz":

@@ -118,6 +118,24 @@ def test_our_own_server_plays_a_file_at_its_pace(
     assert float(said.out.split(" frames in ")[1].split()[0]) >= 2.5
 
 
+def test_a_scene_is_published_to_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port, seen = free_port(), []
+    options = {"rtsp_flags": "listen", "listen_timeout": "10"}
+
+    def take() -> None:
+        with av.open(f"rtsp://127.0.0.1:{port}/depth", format="rtsp", options=options, timeout=10) as container:
+            seen.append(next(container.decode(video=0)).width)
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    assert run(tmp_path, "test:?size=160x120&frames=90", "-o", f"rtsp://ann:s3cret@127.0.0.1:{port}/depth") == 0
+    taking.join()
+    assert seen == [160]
+    said = capsys.readouterr()
+    assert f"publishing to rtsp://***@127.0.0.1:{port}/depth" in said.err
+    assert "s3cret" not in said.err + said.out
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 
 from stream.uris import Login
 
@@ -35,6 +36,22 @@ def is_allowed(login: Login, header: str, method: str, nonce: str) -> bool:
     return False
 
 
+def proof(login: Login, challenge: Sequence[str], method: str, url: str) -> str | None:
+    """The Authorization header that answers a 401's WWW-Authenticate headers; None where there is no way to."""
+    for text in challenge:
+        scheme, _, rest = text.partition(" ")
+        asked = _parameters(rest)
+        if scheme.lower() == "digest" and asked.get("algorithm", "MD5").upper() == "MD5":
+            realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
+            # Without qop, as RFC 2069 had it: every server takes that, and no count of requests is needed.
+            secret, request = _md5(f"{login.user}:{realm}:{login.password}"), _md5(f"{method}:{url}")
+            words = f'username="{login.user}", realm="{realm}", nonce="{nonce}", uri="{url}"'
+            return f'Digest {words}, response="{_md5(f"{secret}:{nonce}:{request}")}"'
+    if any(text.lower().startswith("basic") for text in challenge):
+        return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+    return None
+
+
 def _basic(login: Login, text: str) -> bool:
     try:
         given = base64.b64decode(text, validate=True)
@@ -44,7 +61,7 @@ def _basic(login: Login, text: str) -> bool:
 
 
 def _digest(login: Login, text: str, method: str, nonce: str) -> bool:
-    given = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+    given = _parameters(text)
     if given.get("nonce") != nonce or given.get("realm") != REALM:
         return False
     secret = _md5(f"{login.user}:{REALM}:{login.password}")
@@ -53,6 +70,10 @@ def _digest(login: Login, text: str, method: str, nonce: str) -> bool:
     wanted = _md5(":".join([secret, nonce, *middle, request]))
     is_user = hmac.compare_digest(given.get("username", "").encode(), login.user.encode())
     return is_user and hmac.compare_digest(given.get("response", "").encode(), wanted.encode())
+
+
+def _parameters(text: str) -> dict[str, str]:
+    return {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
 
 
 def _md5(text: str) -> str:

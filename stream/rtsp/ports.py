@@ -19,7 +19,7 @@ class PortPair:
 
     def __init__(self, host: str, family: socket.AddressFamily, heard: Callable[[tuple[str, int]], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sockets = _bound_pair(host, family)
+        self._sockets = bound_pair(host, family)
         self.rtp_port = int(self._sockets[0].getsockname()[1])
         for one in self._sockets:
             self._loop.add_reader(one, _drain, one, heard)
@@ -55,7 +55,7 @@ def _drain(one: socket.socket, heard: Callable[[tuple[str, int]], None]) -> None
     heard(sender[:2])
 
 
-def _bound_pair(host: str, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
+def bound_pair(host: str, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
     """An even port and the one above it. Raises OSError."""
     for _ in range(_TRIES):
         first, second = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))

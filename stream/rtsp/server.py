@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import secrets
 import socket
@@ -15,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stream.errors import SinkError
-from stream.rtsp.h264 import PARAMETER_SETS, type_of
 from stream.rtsp.messages import HEAD_LIMIT, answer
 from stream.rtsp.ports import PortPair
-from stream.rtsp.rtp import CLOCK_HZ, PAYLOAD_TYPE, AccessUnit, Sender
+from stream.rtsp.rtp import AccessUnit, Sender
+from stream.rtsp.sdp import describe
 from stream.rtsp.viewer import Viewer
 from stream.uris import Login, RtspServe
 
@@ -208,25 +207,3 @@ class RtspServer:
                 for viewer in self._viewers:
                     if viewer.is_playing:
                         viewer.send_rtcp(report)
-
-
-def describe(parameter_sets: tuple[bytes, ...]) -> bytes:
-    """The stream as SDP (RFC 4566)."""
-    sets = [one for one in parameter_sets if type_of(one) in PARAMETER_SETS]
-    texts = ",".join(base64.b64encode(one).decode() for one in sets)
-    profile = sets[0][1:4].hex().upper()
-    lines = (
-        "v=0",
-        "o=- 1 1 IN IP4 0.0.0.0",
-        "s=depthcast",
-        "c=IN IP4 0.0.0.0",
-        "t=0 0",
-        "a=control:*",
-        "a=range:npt=now-",
-        f"m=video 0 RTP/AVP {PAYLOAD_TYPE}",
-        f"a=rtpmap:{PAYLOAD_TYPE} H264/{CLOCK_HZ}",
-        f"a=fmtp:{PAYLOAD_TYPE} packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={texts}",
-        "a=control:trackID=0",
-        "",
-    )
-    return "\r\n".join(lines).encode()

@@ -21,9 +21,9 @@ from stream.rtsp.messages import (
     parse_transport,
 )
 from stream.rtsp.ports import PortPair
+from stream.rtsp.sdp import TRACK
 from stream.uris import Login
 
-_TRACK = "trackID=0"
 _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 _GUESSES = 3
 _BEHIND_S = 2.0
@@ -219,7 +219,7 @@ class Viewer:
         """PLAY, PAUSE and TEARDOWN."""
         self._check_session(request, must=True)
         if request.method == "PLAY":
-            url = f"{request.url.rstrip('/').removesuffix('/' + _TRACK)}/{_TRACK}"
+            url = f"{request.url.rstrip('/').removesuffix('/' + TRACK)}/{TRACK}"
             info = f"url={url};seq={self._stage.next_sequence()}"
             return (*self._session_header(), ("Range", "npt=now-"), ("RTP-Info", info))
         self.is_playing = False
@@ -227,7 +227,7 @@ class Viewer:
         return self._session_header()
 
     def _check_path(self, request: Request) -> None:
-        if request.path.removesuffix(f"/{_TRACK}") != self._stage.path:
+        if request.path.removesuffix(f"/{TRACK}") != self._stage.path:
             raise BadRequest(404)
 
     def _check_session(self, request: Request, must: bool) -> None:

@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.pacing import LIVE_TIME_BASE, TICKS_PER_S
-from stream.rtsp.h264 import DELIMITER, KEY_SLICE, PARAMETER_SETS, type_of, units_of
+from stream.rtsp.h264 import KEY_SLICE, PARAMETER_SETS, type_of, units_of
 from stream.rtsp.rtp import AccessUnit
 from stream.sinks.picture import Painter
 
@@ -81,10 +81,8 @@ class LiveEncoder:
             self._context = _opened(choice.name, painter, rate)
 
     def encode(self, depth_frame: DepthFrame, key: bool) -> AccessUnit:
-        """One picture, ended by a delimiter, so that no player waits for the next one to see where it ends (trac 3354).
+        """One picture.
 
-        FFmpeg takes the delimiter for the beginning of the next picture, and so shows each with the time of the one
-        before it: a constant shift, where waiting would cost the same time in earnest.
 
         key: it is to be decodable alone. Raises SinkError.
         """
@@ -96,7 +94,7 @@ class LiveEncoder:
             stream = b"".join(bytes(packet) for packet in self._context.encode(picture))
         units = tuple(one for one in units_of(stream) if type_of(one) != _DELIMITER_TYPE)
         is_key = any(type_of(one) == KEY_SLICE for one in units)
-        return AccessUnit((*units, DELIMITER), picture.pts, is_key)
+        return AccessUnit(units, picture.pts, is_key)
 
 
 class RisingTimes:
