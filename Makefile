@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCE ?=
 DEMO ?= demo.mp4
+TENSORRT ?= tensorrt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-gpu lint format bench clean
 
 demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 	@$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
@@ -17,6 +18,12 @@ demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# For a machine with an NVIDIA GPU; TENSORRT=rtx for RTX cards.
+test-gpu: $(VENV)/.dev
+	@$(PIP) --no-build-isolation -e '.[dev,export,$(TENSORRT)]'
+	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python -m benchmarks.gpu
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

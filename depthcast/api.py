@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from depthcast.models import NANO, find
-from depthcast.networks import open_step, open_window
-from depthcast.plan import Engine, Mode, Wanted, plan
+from depthcast.networks import step_session, window_session
+from depthcast.plan import Engine, Mode, Wanted
 from depthcast.settings import Settings
 from engines.session import Session
 from stream.estimator import DepthEstimator
@@ -17,6 +18,9 @@ from stream.frame import DepthFrame
 from stream.offline import offline
 from stream.sources.choose import open_source
 from stream.uris import FileIn, parse_source
+
+logger = logging.getLogger("depthcast")
+"""Told, at level INFO, which engine runs and why, and what is done first that takes long."""
 
 EngineName = Literal["auto", "onnx", "torch", "tensorrt"]
 
@@ -37,7 +41,7 @@ def open_model(
     Raises DepthcastError or EngineError, with what to do in the message.
     """
     wanted = _wanted(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
-    return open_step(plan(wanted, height, width, Settings.from_environment()), wanted, _silent)
+    return step_session(wanted, (height, width), Settings.from_environment(), logger.info)
 
 
 def estimate(
@@ -62,12 +66,12 @@ def estimate(
     wanted = _wanted(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
     uri = parse_source(video) if isinstance(video, str) else FileIn(Path(video))
     with open_source(uri, max_frames) as source:
-        route = plan(wanted, source.info.height, source.info.width, Settings.from_environment())
+        frame, settings = (source.info.height, source.info.width), Settings.from_environment()
         if wanted.mode is Mode.OFFLINE:
-            with open_window(route, wanted, _silent) as window_session:
-                yield from offline(source, window_session)
+            with window_session(wanted, frame, settings, logger.info) as windows:
+                yield from offline(source, windows)
             return
-        with open_step(route, wanted, _silent) as session:
+        with step_session(wanted, frame, settings, logger.info) as session:
             yield from map(DepthEstimator(session, scene_cut).step, source)
 
 
@@ -82,7 +86,3 @@ def _wanted(
 ) -> Wanted:
     path = None if checkpoint is None else Path(checkpoint)
     return Wanted(find(model, metric), mode, Engine(engine), checkpoint=path, input_size=input_size, threads=threads)
-
-
-def _silent(_line: str) -> None:
-    pass

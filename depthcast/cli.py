@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from depthcast import __version__
+from depthcast.commands.build import build
+from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
@@ -32,6 +34,8 @@ app.command()(run)
 app.command()(models)
 app.command()(pull)
 app.command()(export)
+app.command()(build)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

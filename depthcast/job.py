@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from depthcast.errors import UsageError
-from depthcast.networks import Say, open_step, open_window
+from depthcast.exports import Progress, Say
+from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, is_live, open_outputs
-from depthcast.plan import Mode, Wanted, plan, size_text
+from depthcast.plan import Mode, Wanted
 from depthcast.settings import Settings
 from engines.spec import ModelSpec
 from stream.estimator import DepthEstimator
@@ -94,8 +95,8 @@ class Prepared:
 
 
 @contextmanager
-def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
-    """Check the job, open its source and its network; exports the network first where that is needed.
+def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None = None) -> Iterator[Prepared]:
+    """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
     Raises DepthcastError, StreamError or EngineError.
     """
@@ -104,19 +105,18 @@ def prepared(job: Job, settings: Settings, say: Say) -> Iterator[Prepared]:
         source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
-        route = plan(job.wanted, source.info.height, source.info.width, settings)
+        frame = source.info.height, source.info.width
         spec: ModelSpec
         estimate: Estimate
         if job.wanted.mode is Mode.OFFLINE:
             timings = StageTimes()
-            window_session = opened.enter_context(open_window(route, job.wanted, say))
-            spec = window_session.spec
-            estimate = OverFrames(lambda frames: offline(frames, window_session, timings))
+            windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
+            spec = windows.spec
+            estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
-            session = opened.enter_context(open_step(route, job.wanted, say))
+            session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        say(f"{spec.name} at {size_text(route.size)} on {route.engine.value}: {route.why}")
         yield Prepared(job, source, spec.name, estimate, timings)
 
 

@@ -1,98 +1,120 @@
-"""Opens what was planned. The doors to `export` are here, and open only where torch is needed."""
+"""Opens what was planned. The doors to `export` are here, and open only where they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
-from depthcast.errors import ModelError, UsageError
-from depthcast.models import NANO, PACKAGED_NANO, Model
-from depthcast.plan import (
-    THIS_MACHINE,
-    Engine,
-    Machine,
-    Mode,
-    Precision,
-    Route,
-    Wanted,
-    checkpoint_of,
-    size_text,
-    steps_to_readiness,
-    stored_network,
-)
+from depthcast.builds import engine_of
+from depthcast.errors import ModelError
+from depthcast.exports import Progress, Say, export_network
+from depthcast.gpu import Accelerator
+from depthcast.models import NANO, Model
+from depthcast.plan import THIS_MACHINE, Engine, Machine, Mode, Route, Wanted, plan, size_text
 from depthcast.settings import Settings
+from engines.errors import EngineError, EngineUnavailable
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.session import Session, WindowSession
+from engines.tensorrt import TensorRtSession, TensorRtWindowSession
+from stream.offline import WINDOW
+from stream.twoway import TwoWaySession
 
-Say = Callable[[str], None]
-"""Told, in a line, what is being done that takes long."""
-
-
-def open_step(route: Route, wanted: Wanted, say: Say) -> Session:
-    """The network as a session that steps frame by frame; exports it first where the route says so."""
-    if route.engine is Engine.TORCH:
-        return _torch_step(wanted.model, _given(route.checkpoint), route.size)
-    return OnnxSession(_ready_network(route, wanted, say), route.size, wanted.threads)
+Opened = TypeVar("Opened", Session, WindowSession)
 
 
-def open_window(route: Route, wanted: Wanted, say: Say) -> WindowSession:
-    """The network as a session that sees a whole window; exports it first where the route says so."""
-    if route.engine is Engine.TORCH:
-        return _torch_window(wanted.model, _given(route.checkpoint), route.size)
-    return OnnxWindowSession(_ready_network(route, wanted, say), route.size, wanted.threads)
-
-
-def export_to(
-    out: Path | None,
+def step_session(
     wanted: Wanted,
-    size: tuple[int, int],
+    frame: tuple[int, int],
     settings: Settings,
     say: Say,
+    progress: Progress | None = None,
     machine: Machine = THIS_MACHINE,
-    batch: int = 1,
-) -> Path:
-    """Export a network for pictures of size (height, width) to `out`, or into the model store; returns where.
+) -> Session:
+    """The best session for frames of size (height, width), stepping frame by frame; what it is, and why, is said.
 
-    batch: streams a call.
-    Raises ModelError where weights or torch are missing, UsageError for the model that is packaged.
+    Raises DepthcastError or EngineError.
     """
-    if wanted.model.name == NANO:
-        raise UsageError(f"nano comes with depthcast as ONNX: {PACKAGED_NANO}")
-    if out is not None and out.suffix != ".onnx":
-        raise UsageError(f"a network is written to a .onnx file, got {out}")
-    if batch != 1 and (out is None or wanted.mode is Mode.OFFLINE):
-        raise UsageError("--batch makes a streaming network for programs of your own: add --output FILE.onnx")
-    checkpoint = checkpoint_of(wanted, settings)
-    if steps := steps_to_readiness(wanted, checkpoint, machine):
-        raise ModelError(f"{wanted.model.label} cannot be exported yet: first {' and '.join(steps)}")
-    network = out or stored_network(wanted, size, settings)
-    _export(wanted, _given(checkpoint), network, size, say, batch)
-    return network
+    return _best(open_step, wanted, frame, settings, say, progress, machine)
 
 
-def _ready_network(route: Route, wanted: Wanted, say: Say) -> Path:
+def window_session(
+    wanted: Wanted,
+    frame: tuple[int, int],
+    settings: Settings,
+    say: Say,
+    progress: Progress | None = None,
+    machine: Machine = THIS_MACHINE,
+) -> WindowSession:
+    """As `step_session`, seeing a whole window; the embedded network streams each window in both directions."""
+    if wanted.model.name == NANO and wanted.checkpoint is None:
+        streaming = replace(wanted, mode=Mode.STREAM)
+        return TwoWaySession(step_session(streaming, frame, settings, say, progress, machine), WINDOW)
+    return _best(open_window, wanted, frame, settings, say, progress, machine)
+
+
+def _best(
+    opener: Callable[[Route, Wanted, Say, Progress | None], Opened],
+    wanted: Wanted,
+    frame: tuple[int, int],
+    settings: Settings,
+    say: Say,
+    progress: Progress | None,
+    machine: Machine,
+) -> Opened:
+    route = plan(wanted, *frame, settings, machine)
+    try:
+        session = opener(route, wanted, say, progress)
+    except (ModelError, EngineError) as error:
+        if route.engine is not Engine.TENSORRT or wanted.engine is not Engine.AUTO:
+            raise
+        route = plan(wanted, *frame, settings, _without_tensorrt(machine, error))
+        session = opener(route, wanted, say, progress)
+    say(f"{session.spec.name} at {size_text(route.size)} on {route.engine.value}: {route.reasons}")
+    return session
+
+
+def _without_tensorrt(machine: Machine, error: Exception) -> Machine:
+    def refuse() -> Accelerator:
+        raise EngineUnavailable(str(error)) from error
+
+    return replace(machine, accelerator=refuse)
+
+
+def open_step(route: Route, wanted: Wanted, say: Say, progress: Progress | None = None) -> Session:
+    """The network as a session that steps frame by frame; exports and builds first what the route says."""
+    if route.engine is Engine.TORCH:
+        return _torch_step(wanted.model, _given(route.checkpoint), route.size)
+    network = _ready_network(route, wanted, say, progress)
+    if route.accelerator is not None:
+        there = route.accelerator
+        return TensorRtSession.open(_engine(route, network, say, progress), there.backend, there.device)
+    return OnnxSession(network, route.size, wanted.threads)
+
+
+def open_window(route: Route, wanted: Wanted, say: Say, progress: Progress | None = None) -> WindowSession:
+    """The network as a session that sees a whole window; exports and builds first what the route says."""
+    if route.engine is Engine.TORCH:
+        return _torch_window(wanted.model, _given(route.checkpoint), route.size)
+    network = _ready_network(route, wanted, say, progress)
+    if route.accelerator is not None:
+        there = route.accelerator
+        return TensorRtWindowSession.open(_engine(route, network, say, progress), there.backend, there.device)
+    return OnnxWindowSession(network, route.size, wanted.threads)
+
+
+def _engine(route: Route, network: Path, say: Say, progress: Progress | None) -> Path:
+    assert route.accelerator is not None
+    return engine_of(network, route.size, route.accelerator, _given(route.engines), say, progress).path
+
+
+def _ready_network(route: Route, wanted: Wanted, say: Say, progress: Progress | None) -> Path:
     network = _given(route.network)
     if route.checkpoint is not None:
-        _export(wanted, route.checkpoint, network, route.size, say)
+        precise = replace(wanted, precision=route.precision)
+        export_network(precise, route.checkpoint, network, route.size, say, progress=progress)
     return network
-
-
-def _export(wanted: Wanted, checkpoint: Path, out: Path, size: tuple[int, int], say: Say, batch: int = 1) -> None:
-    say(f"exporting {wanted.model.label} for {size_text(size)}; this is done once and takes a while …")
-    from export.config import CONFIGS
-    from export.errors import ExportError
-    from export.to_onnx import export_step, export_window
-
-    config, metric = CONFIGS[wanted.model.name], wanted.model.metric
-    precision: Literal["fp16", "fp32"] = "fp16" if wanted.precision is Precision.FP16 else "fp32"
-    try:
-        if wanted.mode is Mode.OFFLINE:
-            export_window(config, checkpoint, out, size, metric=metric, precision=precision)
-        else:
-            export_step(config, checkpoint, out, size, metric=metric, precision=precision, batch=batch)
-    except ExportError as error:
-        raise ModelError(str(error)) from error
 
 
 def _torch_step(model: Model, checkpoint: Path, size: tuple[int, int]) -> Session:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
 from pathlib import Path
 
 from depthcast.errors import ModelError, UsageError
+from depthcast.gpu import Accelerator, accelerator
 from depthcast.models import NANO, PACKAGED_NANO, Model
 from depthcast.settings import Settings
+from engines.errors import EngineUnavailable
 from engines.spec import VDA_WINDOW, ModelSpec, sha256_of
 from stream.preprocess import network_size
 
@@ -70,6 +72,9 @@ class Route:
     network: the ONNX file to run; None when torch runs the checkpoint itself.
     checkpoint: the weights, where they are still needed: by torch, or to export `network` first.
     size: (height, width) of the network's input in pixels.
+    why_not: why the fastest engine was passed over; empty where it was not, or where another was asked for.
+    precision: of `network` where it is to be exported.
+    accelerator: the GPU and its TensorRT, and `engines` the folder of what was built for it, for that engine only.
     """
 
     engine: Engine
@@ -77,6 +82,15 @@ class Route:
     why: str
     network: Path | None = None
     checkpoint: Path | None = None
+    why_not: str = ""
+    precision: Precision = Precision.AUTO
+    accelerator: Accelerator | None = None
+    engines: Path | None = None
+
+    @property
+    def reasons(self) -> str:
+        """Why this engine, and why not the fastest one."""
+        return f"{self.why}; not on tensorrt: {self.why_not}" if self.why_not else self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +99,12 @@ class Machine:
 
     has: tells whether a Python package can be imported.
     gpu: tells whether torch sees one; asked only where torch is installed.
+    accelerator: gives the GPU with its TensorRT, or raises EngineUnavailable.
     """
 
     has: Callable[[str], bool]
     gpu: Callable[[], bool]
+    accelerator: Callable[[], Accelerator] = accelerator
 
 
 def _torch_sees_gpu() -> bool:
@@ -114,27 +130,80 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         size = _size_in(spec, wanted, height, width)
         stretched = spec.height is not None and is_stretched((height, width), size)
         why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
-        return Route(Engine.ONNX, size, why, path)
+        return _plan_graph(wanted, Route(Engine.ONNX, size, why, path), settings, machine)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
-        return Route(Engine.ONNX, _size_in(spec, wanted, height, width), "comes with depthcast", PACKAGED_NANO)
+        size = _size_in(spec, wanted, height, width)
+        return _plan_graph(wanted, Route(Engine.ONNX, size, "comes with depthcast", PACKAGED_NANO), settings, machine)
     size = network_size(official_spec(wanted.model), height, width, wanted.input_size)
     return _plan_official(wanted, size, settings, machine)
 
 
+def _plan_graph(wanted: Wanted, on_cpu: Route, settings: Settings, machine: Machine) -> Route:
+    """The route of a graph that is there, or the same on TensorRT."""
+    there, why_not = _accelerator(wanted, machine)
+    if there is None:
+        return replace(on_cpu, why_not=why_not)
+    return replace(on_cpu, engine=Engine.TENSORRT, accelerator=there, engines=settings.engines)
+
+
+def _accelerator(wanted: Wanted, machine: Machine) -> tuple[Accelerator | None, str]:
+    """The GPU with its TensorRT, or None and why not; ModelError where it was asked for."""
+    if wanted.engine not in (Engine.AUTO, Engine.TENSORRT):
+        return None, ""
+    try:
+        return machine.accelerator(), ""
+    except EngineUnavailable as error:
+        if wanted.engine is Engine.TENSORRT:
+            raise ModelError(f"--engine tensorrt cannot run here: {error}; --engine auto finds another") from error
+        return None, str(error)
+
+
 def _plan_official(wanted: Wanted, size: tuple[int, int], settings: Settings, machine: Machine) -> Route:
     checkpoint = checkpoint_of(wanted, settings)
+    there, why_not = _accelerator(wanted, machine)
+    if there is not None:
+        route = _plan_tensorrt(wanted, size, checkpoint, settings, machine)
+        if isinstance(route, Route):
+            return replace(route, engine=Engine.TENSORRT, accelerator=there, engines=settings.engines)
+        why_not = route
+    return replace(_plan_elsewhere(wanted, size, checkpoint, settings, machine), why_not=why_not)
+
+
+def _plan_tensorrt(
+    wanted: Wanted, size: tuple[int, int], checkpoint: Path | None, settings: Settings, machine: Machine
+) -> Route | str:
+    """The network that TensorRT would compile, float16 unless asked otherwise, or what is missing for one."""
+    half = wanted if wanted.precision is Precision.FP32 else replace(wanted, precision=Precision.FP16)
+    network = stored_network(half, size, settings)
+    if is_stored(network):
+        return Route(Engine.ONNX, size, "exported for this size before", network)
+    steps = steps_to_readiness(half, checkpoint, machine)
+    if not steps:
+        return Route(Engine.ONNX, size, "the fastest", network, checkpoint, precision=half.precision)
+    full = stored_network(replace(wanted, precision=Precision.FP32), size, settings)
+    if wanted.precision is Precision.AUTO and is_stored(full):
+        return Route(Engine.ONNX, size, "exported for this size before, in fp32", full)
+    missing = f"first {' and '.join(steps)}"
+    if wanted.engine is Engine.TENSORRT:
+        raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: {missing}")
+    return f"there is no fp16 network of {size_text(size)}, {missing}"
+
+
+def _plan_elsewhere(
+    wanted: Wanted, size: tuple[int, int], checkpoint: Path | None, settings: Settings, machine: Machine
+) -> Route:
     network = stored_network(wanted, size, settings)
     with_torch = wanted.engine is Engine.TORCH
     if _may_use_torch(wanted) and checkpoint and machine.has("torch") and machine.gpu():
         return Route(Engine.TORCH, size, "there is a GPU for torch", None, checkpoint)
-    if not with_torch and network.exists() and network.with_suffix(".json").exists():
+    if not with_torch and is_stored(network):
         return Route(Engine.ONNX, size, "exported for this size before", network)
     if steps := steps_to_readiness(wanted, checkpoint, machine):
         raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}")
     if with_torch:
         return Route(Engine.TORCH, size, "as asked", None, checkpoint)
-    return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint)
+    return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint, precision=wanted.precision)
 
 
 def _may_use_torch(wanted: Wanted) -> bool:
@@ -174,20 +243,27 @@ def official_spec(model: Model) -> ModelSpec:
     )
 
 
-def stored_network(wanted: Wanted, size: tuple[int, int], settings: Settings) -> Path:
-    """Place of an exported network in the model store; a digest tells weights of one's own apart."""
+def stored_network(wanted: Wanted, size: tuple[int, int], settings: Settings, batch: int | None = 1) -> Path:
+    """Place of an exported network in the model store; a digest tells weights of one's own apart.
+
+    batch: streams a call; None: any number.
+    """
     kind = "step" if wanted.mode is Mode.STREAM else "window"
     own = "" if wanted.checkpoint is None else "-" + sha256_of(wanted.checkpoint)[:12]
     half = "-fp16" if wanted.precision is Precision.FP16 else ""
-    return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}{half}.onnx"
+    many = "" if batch == 1 else f"-batch-{batch or 'any'}"
+    return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}{half}{many}.onnx"
+
+
+def is_stored(network: Path) -> bool:
+    """The graph and its spec are there."""
+    return network.exists() and network.with_suffix(".json").exists()
 
 
 def _refuse_contradictions(wanted: Wanted) -> None:
     onnx_file = wanted.checkpoint is not None and wanted.checkpoint.suffix == ".onnx"
-    if wanted.engine is Engine.TENSORRT:
-        raise ModelError("this version has no TensorRT engine yet: use --engine onnx")
     if wanted.precision is Precision.FP16 and wanted.engine is Engine.TORCH:
-        raise UsageError("torch runs fp32 here: fp16 needs --engine onnx")
+        raise UsageError("torch runs fp32 here: fp16 needs --engine onnx or tensorrt")
     if onnx_file and wanted.engine is Engine.TORCH:
         raise UsageError(f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints")
     if wanted.model.name != NANO or onnx_file:
@@ -195,9 +271,7 @@ def _refuse_contradictions(wanted: Wanted) -> None:
     if wanted.checkpoint is not None:
         raise UsageError("--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large")
     if wanted.engine is Engine.TORCH:
-        raise UsageError("nano runs on onnxruntime only: use --engine onnx or auto")
-    if wanted.mode is Mode.OFFLINE:
-        raise UsageError("nano is a streaming network: --mode offline needs VDA-Small, VDA-Base or VDA-Large")
+        raise UsageError("nano runs on onnxruntime and TensorRT: use --engine onnx, tensorrt or auto")
 
 
 def checkpoint_of(wanted: Wanted, settings: Settings) -> Path | None:

@@ -17,7 +17,7 @@ HUB = "https://huggingface.co"
 class Settings:
     """Where things lie and where they come from.
 
-    home: folder of everything that is downloaded or exported (`DEPTHCAST_HOME`).
+    home: folder of everything that is downloaded, exported or built (`DEPTHCAST_HOME`).
     hub: base URL of the official weights (`DEPTHCAST_HUB`), without a slash at the end.
     """
 
@@ -33,6 +33,11 @@ class Settings:
     def networks(self) -> Path:
         """The model store: networks exported for one input size each."""
         return self.home / "networks"
+
+    @property
+    def engines(self) -> Path:
+        """Networks compiled by TensorRT, for one GPU each."""
+        return self.home / "engines"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

@@ -25,6 +25,8 @@ LOAD_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+RUN_ERRORS = (*LOAD_ERRORS, RuntimeError)
+"""With bound memory ONNX Runtime raises a plain RuntimeError."""
 
 
 class OnnxCache:
@@ -109,7 +111,7 @@ class OnnxSession:
         cache.plan(plans)
         try:
             self._session.run_with_iobinding(cache.binding)
-        except LOAD_ERRORS as error:
+        except RUN_ERRORS as error:
             raise StepError(f"onnxruntime failed in a step of {self._spec.name}: {error}") from error
         cache.write(plans)
         return cache.depth
@@ -145,7 +147,7 @@ class OnnxWindowSession:
         """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
         try:
             depth: NDArray[np.float32] = self._session.run(["depth"], {"images": images})[0]
-        except LOAD_ERRORS as error:
+        except RUN_ERRORS as error:
             raise StepError(f"onnxruntime failed in a window of {self._spec.name}: {error}") from error
         return depth
 

@@ -16,7 +16,7 @@ from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.session import Cache, Image, Session, StepPlan
 from engines.spec import ModelSpec
 from engines.tensorrt import TensorRtSession, TensorRtWindowSession
-from export.verify import Departure, departure, moving_picture, normalised
+from export.verify import Departure, departure, window_departure
 
 
 def engine_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device, frames: int) -> Departure:
@@ -25,18 +25,10 @@ def engine_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Dev
     frames: of a stream; a window graph is compared over one window.
     """
     if spec.kind == "window":
-        return _window_departure(network, spec, onnx, device)
+        with OnnxWindowSession(onnx, spec.size) as window, TensorRtWindowSession(network, spec, device) as compiled:
+            return window_departure(window, compiled)
     with OnnxSession(onnx, spec.size) as graph, TensorRtSession(network, spec, device) as engine:
         return departure(FirstRow(graph, spec.batch or 1), engine, frames, engine.batches[1])
-
-
-def _window_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Device) -> Departure:
-    images = np.stack([normalised(moving_picture(spec, t), spec) for t in range(spec.frames)])
-    with OnnxWindowSession(onnx, spec.size) as graph, TensorRtWindowSession(network, spec, device) as engine:
-        wanted, got = graph.run(images).astype(np.float64), engine.run(images)
-    error = np.abs(got - wanted)
-    relative = error.mean(axis=(1, 2)) / np.maximum(wanted.mean(axis=(1, 2)), 1e-9)
-    return Departure(float(relative.max()), float(error.max()), spec.frames)
 
 
 class FirstRowCache:

@@ -36,7 +36,8 @@ class Adapted(nn.Module):
     def forward(self, image: Tensor, positions: Tensor, mask: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         """image: uint8 [B, H, W, 3] or float32 [B, 3, H, W]; returns depth [B, *spec.map_size] and the features."""
         if self.bytes_in:
-            image = image.permute(0, 3, 1, 2).float() * self.scale - self.shift
+            # The conversion first: TensorRT does nothing else with bytes.
+            image = image.float().permute(0, 3, 1, 2) * self.scale - self.shift
         depth, *features = self.step(image, positions, mask, *caches)
         if self.resized_to is not None:
             depth = F.interpolate(depth[:, None], self.resized_to, mode="bilinear", align_corners=True)[:, 0]

@@ -11,15 +11,16 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.onnx import OnnxSession
+from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, Pixels, Precision, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
 from export.graph import Adapted, VdaStep, VdaWindow, example_step
 from export.half import to_half
 from export.model.depth import VideoDepthAnything
-from export.reference import TorchSession
-from export.verify import FRAMES, LIMITS, Departure, require_parity
+from export.progress import Progress
+from export.reference import TorchSession, TorchWindowSession
+from export.verify import CHECKING, FRAMES, LIMITS, Departure, departure, require_parity, window_departure
 from export.weights import load_network
 
 OPSET = 20
@@ -34,6 +35,10 @@ class Parity:
 
     frames: int = FRAMES
     limit: float | None = None
+
+    def limit_for(self, spec: ModelSpec) -> float:
+        """The limit of a network."""
+        return LIMITS[spec.precision] if self.limit is None else self.limit
 
 
 FULL_PARITY = Parity()
@@ -51,11 +56,12 @@ def export_step(
     pixels: Pixels = "float32",
     resized_to: tuple[int, int] | None = None,
     parity: Parity = FULL_PARITY,
+    progress: Progress | None = None,
 ) -> ModelSpec:
     """Write the streaming step of a checkpoint for pictures of size (height, width) to `out`, its spec beside it.
 
     batch: streams a call; None leaves it open. pixels: "uint8" takes the picture's bytes and normalises in the graph.
-    resized_to: (height, width) to which the graph resizes the map.
+    resized_to: (height, width) to which the graph resizes the map. progress: told the frames of the check.
     Raises CheckpointError for an unusable checkpoint, ParityError where the graph departs from the torch network.
     """
     network = load_network(config, checkpoint)
@@ -67,7 +73,7 @@ def export_step(
     # An example of one stream would be taken for the constant 1.
     model = trace(step, example_step(spec, batch or 2), inputs, outputs, free)
     oracle = TorchSession(VdaStep(network, *size), plain)
-    return save(model, spec, out, lambda path: check_step(oracle, path, batch or 2, parity))
+    return save(model, spec, out, lambda path: check_step(oracle, path, batch or 2, parity, progress=progress))
 
 
 def export_window(
@@ -78,15 +84,19 @@ def export_window(
     *,
     metric: bool = False,
     precision: Precision = "fp32",
+    parity: Parity = FULL_PARITY,
+    progress: Progress | None = None,
 ) -> ModelSpec:
-    """Write the offline window graph of a checkpoint; otherwise as `export_step`."""
+    """Write the offline window graph of a checkpoint, checked over one window; otherwise as `export_step`."""
     network = load_network(config, checkpoint)
     spec = vda_spec(
         config, metric=metric, size=size, weights_sha256=sha256_of(checkpoint), kind="window", precision=precision
     )
     images = torch.zeros(spec.frames, 3, *size)
     model = trace(VdaWindow(_in_precision(network, precision), *size), (images,), ["images"], ["depth"])
-    return save(model, spec, out)
+    plain = replace(spec, precision="fp32")
+    oracle = TorchWindowSession(VdaWindow(network, *size), plain)
+    return save(model, spec, out, lambda path: check_window(oracle, path, parity, progress))
 
 
 def _in_precision(network: VideoDepthAnything, precision: Precision) -> VideoDepthAnything:
@@ -94,14 +104,32 @@ def _in_precision(network: VideoDepthAnything, precision: Precision) -> VideoDep
 
 
 def check_step(
-    oracle: TorchSession, path: Path, batch: int, parity: Parity, size: tuple[int, int] | None = None
+    oracle: TorchSession,
+    path: Path,
+    batch: int,
+    parity: Parity,
+    size: tuple[int, int] | None = None,
+    progress: Progress | None = None,
 ) -> Departure | None:
     """Compare a written step graph with the float32 network. Raises ParityError; None where no check was asked for."""
     if not parity.frames:
         return None
     with OnnxSession(path, size) as candidate:
-        limit = LIMITS[candidate.spec.precision] if parity.limit is None else parity.limit
-        return require_parity(oracle, candidate, limit, parity.frames, batch)
+        found = departure(oracle, candidate, parity.frames, batch, progress)
+        return require_parity(found, parity.limit_for(candidate.spec), candidate.spec.name)
+
+
+def check_window(
+    oracle: TorchWindowSession, path: Path, parity: Parity, progress: Progress | None = None
+) -> Departure | None:
+    """As `check_step`, over one window whatever number of frames was asked for."""
+    if not parity.frames:
+        return None
+    with OnnxWindowSession(path) as candidate:
+        if progress is not None:
+            progress(CHECKING, 0, candidate.spec.frames)
+        found = window_departure(oracle, candidate)
+        return require_parity(found, parity.limit_for(candidate.spec), candidate.spec.name)
 
 
 def step_names(spec: ModelSpec) -> tuple[list[str], list[str]]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.session import Image, Session
+from engines.session import Image, Session, WindowSession
 from engines.spec import ModelSpec, Precision
 from export.errors import ParityError
+from export.progress import Progress
 from stream.preprocess import resize_map
 from stream.window import FeatureWindow
 
@@ -17,6 +18,8 @@ LIMITS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2}
 """Largest mean departure, relative to the mean of the oracle's maps."""
 FRAMES = 60
 """Past the 42 frames that the window rule can tell apart."""
+CHECKING = "comparing it with the original"
+"""Name of the phase, for `Progress`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +34,27 @@ class Departure:
     frames: int
 
 
-def require_parity(
-    oracle: Session, candidate: Session, limit: float, frames: int = FRAMES, batch: int = 1
-) -> Departure:
-    """Compare both over `frames` frames of a moving test picture. Raises ParityError beyond the limit or at a NaN."""
-    found = departure(oracle, candidate, frames, batch)
+def require_parity(found: Departure, limit: float, name: str) -> Departure:
+    """The departure of a network of this name. Raises ParityError where it is beyond the limit, or a NaN."""
     if not found.relative <= limit:
         raise ParityError(
-            f"{candidate.spec.name} departs from the torch oracle by {found.relative:.2e} of the mean depth "
+            f"{name} departs from the torch oracle by {found.relative:.2e} of the mean depth "
             f"(limit {limit:.0e}) within {found.frames} frames and was not written: use --precision fp32, "
             "or state another limit with --parity-limit"
         )
     return found
 
 
-def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: int = 1) -> Departure:
+def departure(
+    oracle: Session, candidate: Session, frames: int = FRAMES, batch: int = 1, progress: Progress | None = None
+) -> Departure:
     """Worst departure over a stream, in any of the candidate's rows. A NaN in its maps makes it NaN."""
     lane, lanes = oracle.new_cache(), candidate.new_cache(batch)
     window = FeatureWindow(oracle.spec.window)
     relative = largest = 0.0
     for t in range(frames):
+        if progress is not None:
+            progress(CHECKING, t, frames)
         picture, plan = moving_picture(oracle.spec, t), window.plan()
         lane.image[:] = as_taken(picture, oracle.spec)
         lanes.image[:] = as_taken(picture, candidate.spec)
@@ -61,6 +65,16 @@ def departure(oracle: Session, candidate: Session, frames: int = FRAMES, batch: 
         relative = float(np.maximum(relative, error.mean(axis=(1, 2)).max() / max(wanted.mean(), 1e-9)))
         largest = float(np.maximum(largest, error.max()))
     return Departure(relative, largest, frames)
+
+
+def window_departure(oracle: WindowSession, candidate: WindowSession) -> Departure:
+    """Worst departure in any frame of one window of a moving test picture; NaN where the candidate gives one."""
+    spec = candidate.spec
+    images = np.stack([normalised(moving_picture(spec, t), spec) for t in range(spec.frames)])
+    wanted, got = oracle.run(images).astype(np.float64), candidate.run(images)
+    error = np.abs(got - wanted)
+    relative = error.mean(axis=(1, 2)) / np.maximum(wanted.mean(axis=(1, 2)), 1e-9)
+    return Departure(float(relative.max()), float(error.max()), spec.frames)
 
 
 def moving_picture(spec: ModelSpec, t: int) -> NDArray[np.uint8]:

@@ -31,6 +31,14 @@ def test_estimate_yields_depth_of_each_frame(tmp_path: Path) -> None:
     assert got[0].unit is depthcast.Unit.RELATIVE
 
 
+def test_the_packaged_model_looks_both_ways_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("depthcast.plan.PACKAGED_NANO", tiny_network(tmp_path))
+    clip = make_clip(tmp_path / "clip.mkv", frames=5)
+    got = list(depthcast.estimate(clip, mode="offline", input_size=64))
+    assert [depth.frame.index for depth in got] == [0, 1, 2, 3, 4]
+    assert all(depth.depth.shape == (48, 64) for depth in got)
+
+
 def test_estimators_share_a_model(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     with depthcast.open_model(48, 64, checkpoint=tiny_network(tmp_path)) as model:

@@ -134,7 +134,7 @@ def test_models_lists_names_licences_and_commands(capsys: pytest.CaptureFixture[
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["--help"]) == 0
     said = capsys.readouterr().out
-    for command in ("run", "models", "pull", "export"):
+    for command in ("run", "models", "pull", "export", "build", "doctor"):
         assert command in said
 
 

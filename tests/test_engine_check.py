@@ -16,7 +16,7 @@ from engines.spec import ModelSpec
 from export.engine_check import FirstRow, engine_departure
 from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
-from tests.tiny import SPEC, tiny_network
+from tests.tiny import tiny_network
 
 SIZE = (64, 96)
 
@@ -46,15 +46,13 @@ def test_a_wrong_map_shows_however_late(tmp_path: Path, wrong: float) -> None:
 
 
 def compared(folder: Path, wrong: float, batches: tuple[int, int]) -> float:
-    device, spec = FakeDevice(), spec_at()
-    network = Brightness(spec, device, batches)
+    device, graph = FakeDevice(), tiny_network(folder)
+    # Pictures are normalised; this way their brightness is a depth, positive.
+    spec = replace(ModelSpec.load(graph.with_suffix(".json")), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    spec.save(graph.with_suffix(".json"))
+    network = Brightness(spec.at(*SIZE), device, batches)
     network.wrong = wrong
-    return engine_departure(network, spec, tiny_network(folder), device, 12).relative
-
-
-def spec_at() -> ModelSpec:
-    # The pictures of the comparison are normalised; without that their brightness is a depth, positive.
-    return replace(SPEC, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)).at(*SIZE)
+    return engine_departure(network, spec.at(*SIZE), graph, device, 12).relative
 
 
 def test_the_first_row_of_several_is_a_stream_like_any(tmp_path: Path) -> None:

@@ -7,14 +7,30 @@ from pathlib import Path
 import pytest
 
 from depthcast.errors import DepthcastError, ModelError, UsageError
+from depthcast.exports import Form, export_to
+from depthcast.gpu import Accelerator
 from depthcast.models import MODELS, find
-from depthcast.networks import export_to
 from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, is_stretched, plan, stored_network
 from depthcast.settings import Settings
+from engines.backend import Backend
+from engines.errors import EngineUnavailable
+from tests.fake_device import FakeDevice
+from tests.tiny import tiny_network
 
-BARE = Machine(has=lambda _package: False, gpu=lambda: False)
-WITH_TORCH = Machine(has=lambda _package: True, gpu=lambda: False)
-WITH_GPU = Machine(has=lambda _package: True, gpu=lambda: True)
+
+def no_driver() -> Accelerator:
+    raise EngineUnavailable("there is no NVIDIA driver here")
+
+
+def fake_accelerator() -> Accelerator:
+    return Accelerator(FakeDevice(), Backend("tensorrt", "11.4.0", None), "made for it")
+
+
+BARE = Machine(lambda _package: False, lambda: False, no_driver)
+WITH_TORCH = Machine(lambda _package: True, lambda: False, no_driver)
+WITH_GPU = Machine(lambda _package: True, lambda: True, no_driver)
+WITH_TENSORRT = Machine(lambda _package: True, lambda: True, fake_accelerator)
+TENSORRT_ONLY = Machine(lambda _package: False, lambda: False, fake_accelerator)
 SMALL = Wanted(find("VDA-Small"))
 SIZE = (518, 686)
 
@@ -35,8 +51,8 @@ def put_checkpoint(settings: Settings) -> Path:
     return put(SMALL.model.weights.path(settings))
 
 
-def put_network(settings: Settings) -> Path:
-    network = stored_network(SMALL, SIZE, settings)
+def put_network(settings: Settings, precision: Precision = Precision.AUTO) -> Path:
+    network = stored_network(Wanted(SMALL.model, precision=precision), SIZE, settings)
     put(network.with_suffix(".json"))
     return put(network)
 
@@ -119,10 +135,67 @@ def test_what_is_missing_is_named_with_its_command_fails(
         export_to(None, SMALL, SIZE, settings, print, machine)
 
 
-def test_batch_without_a_file_fails(settings: Settings) -> None:
+@pytest.mark.parametrize("form", [Form(batch=2), Form(batch=None), Form(pixels="uint8"), Form(resized_to=(10, 20))])
+def test_a_form_of_ones_own_without_a_file_fails(settings: Settings, form: Form) -> None:
     put_checkpoint(settings)
     with pytest.raises(UsageError, match="--output"):
-        export_to(None, SMALL, SIZE, settings, print, WITH_TORCH, batch=2)
+        export_to(None, SMALL, SIZE, settings, print, WITH_TORCH, form)
+    offline = Wanted(SMALL.model, Mode.OFFLINE)
+    with pytest.raises(UsageError, match="--mode stream"):
+        export_to(Path("window.onnx"), offline, SIZE, settings, print, WITH_TORCH, form)
+
+
+def test_tensorrt_runs_a_float16_network_where_it_is_there(settings: Settings) -> None:
+    checkpoint = put_checkpoint(settings)
+    for wanted in (SMALL, Wanted(SMALL.model, engine=Engine.TENSORRT)):
+        route = plan(wanted, 480, 640, settings, WITH_TENSORRT)
+        assert (route.engine, route.checkpoint, route.precision) == (Engine.TENSORRT, checkpoint, Precision.FP16)
+        assert route.network == stored_network(Wanted(SMALL.model, precision=Precision.FP16), SIZE, settings)
+        assert (route.engines, route.why_not) == (settings.engines, "")
+    stored = put_network(settings, Precision.FP16)
+    route = plan(SMALL, 480, 640, settings, TENSORRT_ONLY)
+    assert (route.engine, route.network, route.checkpoint) == (Engine.TENSORRT, stored, None)
+
+
+def test_tensorrt_makes_do_with_a_stored_float32_network(settings: Settings) -> None:
+    stored = put_network(settings)
+    route = plan(SMALL, 480, 640, settings, TENSORRT_ONLY)
+    assert (route.engine, route.network) == (Engine.TENSORRT, stored)
+    assert "fp32" in route.why
+
+
+def test_a_network_given_runs_on_tensorrt(settings: Settings, tmp_path: Path) -> None:
+    network = tiny_network(tmp_path)
+    wanted = Wanted(find("nano"), checkpoint=network)
+    route = plan(wanted, 48, 64, settings, TENSORRT_ONLY)
+    assert (route.engine, route.network, route.size) == (Engine.TENSORRT, network, (64, 64))
+    assert plan(wanted, 48, 64, settings, BARE).reasons == (
+        "the network given; not on tensorrt: there is no NVIDIA driver here"
+    )
+
+
+def test_an_engine_asked_for_is_taken_without_looking_for_a_faster_one(settings: Settings) -> None:
+    put_network(settings)
+    route = plan(Wanted(SMALL.model, engine=Engine.ONNX), 480, 640, settings, WITH_TENSORRT)
+    assert (route.engine, route.why_not, route.accelerator) == (Engine.ONNX, "", None)
+
+
+def test_why_not_tensorrt_is_told(settings: Settings) -> None:
+    put_checkpoint(settings)
+    route = plan(SMALL, 480, 640, settings, WITH_TORCH)
+    assert route.reasons == "faster than torch on a CPU; not on tensorrt: there is no NVIDIA driver here"
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (WITH_TORCH, "--engine tensorrt cannot run here: there is no NVIDIA driver here"),
+        (TENSORRT_ONLY, r"cannot run at 518x686 yet: first `depthcast pull VDA-Small` and `pip install"),
+    ],
+)
+def test_tensorrt_asked_for_and_not_possible_fails(settings: Settings, machine: Machine, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        plan(Wanted(SMALL.model, engine=Engine.TENSORRT), 480, 640, settings, machine)
 
 
 def test_input_size_changes_the_network(settings: Settings) -> None:
@@ -156,12 +229,11 @@ def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "kind", "message"),
     [
-        (Wanted(find("nano"), Mode.OFFLINE), UsageError, "streaming network"),
-        (Wanted(find("nano"), engine=Engine.TORCH), UsageError, "onnxruntime only"),
+        (Wanted(find("nano"), engine=Engine.TORCH), UsageError, "onnxruntime and TensorRT"),
         (Wanted(find("nano"), checkpoint=Path("a.pth")), UsageError, "add --model"),
         (Wanted(SMALL.model, checkpoint=Path("absent.pth")), ModelError, "no checkpoint at absent.pth"),
         (Wanted(SMALL.model, engine=Engine.TORCH, checkpoint=Path("a.onnx")), UsageError, "ONNX network"),
-        (Wanted(SMALL.model, engine=Engine.TENSORRT), ModelError, "TensorRT"),
+        (Wanted(SMALL.model, engine=Engine.TENSORRT), ModelError, "--engine tensorrt cannot run here"),
         (Wanted(SMALL.model, engine=Engine.TORCH, precision=Precision.FP16), UsageError, "torch runs fp32"),
     ],
 )

@@ -9,15 +9,18 @@ import numpy as np
 import onnx
 import pytest
 
-from engines.errors import EngineError, SpecError
+from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, sha256_of
+from engines.tensorrt import TensorRtSession
 from export.config import CONFIGS
 from export.errors import ParityError
 from export.reference import TorchSession
 from export.to_onnx import Parity, export_step, export_window
 from stream.preprocess import resize_map
 from stream.window import FeatureWindow
+from tests.fake_device import FakeDevice
+from tests.graph_network import GraphNetwork
 from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import assert_close, stream, torch_session
 
@@ -151,6 +154,14 @@ def test_the_graph_needs_no_shape_arithmetic(small: Path) -> None:
     assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
 
 
+def test_a_failing_step_is_one_clear_error(tiny: Path) -> None:
+    with OnnxSession(tiny) as session:
+        cache, plan = session.new_cache(), FeatureWindow(session.spec.window).plan()
+        plan.positions[-1] = 10_000  # beyond the positional table
+        with pytest.raises(StepError, match="onnxruntime failed in a step of VDA-Tiny"):
+            session.step(cache, [plan])
+
+
 def test_another_size_than_exported_says_what_to_run(tiny: Path) -> None:
     with pytest.raises(SpecError, match=r"exported for 70x98, the stream needs 84x112: run `depthcast export"):
         OnnxSession(tiny, size=(84, 112))
@@ -195,3 +206,18 @@ def test_a_malformed_spec_says_where(tiny: Path, tmp_path: Path, change: dict[st
     (tmp_path / "s.json").write_text(json.dumps(fields))
     with pytest.raises(SpecError, match=message):
         ModelSpec.load(tmp_path / "s.json")
+
+
+def test_the_golden_passes_through_caches_that_stay_on_a_device_with_two_frames_in_flight(small: Path) -> None:
+    wanted, device = golden("stream_vits_70x98"), FakeDevice(seed=1)
+    images, network = normalised(wanted["frames"]), GraphNetwork(small, device)
+    maps = []
+    with TensorRtSession(network, ModelSpec.load(small.with_suffix(".json")), device) as session:
+        window, cache = FeatureWindow(session.spec.window), session.new_cache()
+        for image in images:
+            cache.image[0] = image
+            session.submit(cache, [window.plan()])
+            if len(cache.in_flight) == 2:
+                maps.append(session.collect(cache)[0].copy())
+        maps.append(session.collect(cache)[0].copy())
+    assert_close(np.stack(maps), wanted["depth"])

@@ -424,7 +424,8 @@ def test_bytes_go_in_and_maps_of_another_size_come_out() -> None:
     spec = replace(spec_of(), pixels="uint8", resized_to=(20, 30), batch=None)
     with TensorRtSession(FakeNetwork(spec, device), spec, device) as session:
         cache, window = session.new_cache(2), FeatureWindow(VDA_WINDOW)
-        assert (cache.image.shape, cache.image.dtype) == ((2, 14, 28, 3), np.uint8)
+        assert cache.image.shape == (2, 14, 28, 3)
+        assert cache.image.dtype == np.uint8
         for t in range(50):
             cache.image[0] = 100 + t
             depth = session.step(cache, [window.plan(), None])

@@ -85,6 +85,22 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
         bar.stop()
 
 
+@contextmanager
+def phase_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work in phases; yields what is to be told (phase, steps done, steps in all). Appears with the first."""
+    bar = _bar(MofNCompleteColumn(), TimeRemainingColumn())
+    task = bar.add_task("", total=None)
+
+    def show(phase: str, done: int, steps: int) -> None:
+        bar.start()
+        bar.update(task, description=phase, completed=done, total=steps)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
 def _bar(*columns: ProgressColumn) -> Progress:
     """Gone when it is done, and never in a log."""
     console = Console(stderr=True)

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from depthcast.commands.console import tell
-from depthcast.errors import UsageError
+from depthcast.commands.console import phase_progress, tell
+from depthcast.commands.sizes import parse_batch, parse_size
+from depthcast.exports import PARITY_FRAMES, Form, export_to
 from depthcast.models import find
-from depthcast.networks import export_to
-from depthcast.plan import Engine, Mode, Precision, Wanted, size_text
+from depthcast.plan import Engine, Mode, Precision, Wanted
 from depthcast.settings import Settings
+
+VDA_MULTIPLE = 14
+
+
+class Pixels(StrEnum):
+    """What the network takes of a picture."""
+
+    FLOAT32 = "float32"
+    UINT8 = "uint8"
+
+
+Bytes = Annotated[Pixels, typer.Option(help="uint8: the picture's bytes as they are, a quarter of float32.")]
+ParityFrames = Annotated[int, typer.Option(min=0, help="Frames compared with torch before writing; 0: none.")]
+ParityLimit = Annotated[
+    float | None, typer.Option(min=0, help="Largest mean departure, of the mean depth; fp32 0.001, fp16 0.01.")
+]
 
 
 def export(
@@ -26,19 +42,19 @@ def export(
     checkpoint: Annotated[Path | None, typer.Option(help="Weights other than those of `depthcast pull`.")] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network; auto is fp32.")] = Precision.AUTO,
     mode: Annotated[Mode, typer.Option(help="The network of streams, or of whole windows.")] = Mode.STREAM,
-    batch: Annotated[int, typer.Option(min=1, help="Streams that step together in one call.")] = 1,
+    batch: Annotated[str, typer.Option(metavar="N|any", help="Streams that step together in one call.")] = "1",
+    pixels: Bytes = Pixels.FLOAT32,
+    resized_to: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the map; without it, that of the input.")
+    ] = None,
+    parity_frames: ParityFrames = PARITY_FRAMES,
+    parity_limit: ParityLimit = None,
 ) -> None:
-    """Write ONNX and its spec, for machines that have no torch."""
+    """Write ONNX and its spec, for machines that have no torch; nothing is written that departs from torch."""
     wanted = Wanted(find(model, metric), mode, Engine.ONNX, precision, checkpoint)
-    print(export_to(output, wanted, parse_size(size), Settings.from_environment(), tell, batch=batch))
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of `HxW`; UsageError for anything else."""
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
-    if match is None:
-        raise UsageError(f"a size is written {size_text((280, 364))} (height x width), got {text!r}")
-    height, width = int(match[1]), int(match[2])
-    if height % 14 or width % 14 or not height or not width:
-        raise UsageError(f"height and width must be multiples of 14, got {text}")
-    return height, width
+    sides = None if resized_to is None else parse_size(resized_to)
+    form = Form(parse_batch(batch), pixels.value, sides, parity_frames, parity_limit)
+    shape, settings = parse_size(size, VDA_MULTIPLE), Settings.from_environment()
+    with phase_progress() as progress:
+        network = export_to(output, wanted, shape, settings, tell, form=form, progress=progress)
+    print(network)

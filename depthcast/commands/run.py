@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from depthcast.commands.console import frame_progress, tell, told_logs
+from depthcast.commands.console import frame_progress, phase_progress, tell, told_logs
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
@@ -73,7 +73,7 @@ def run(
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.AUTO,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.AUTO,
     input_size: InputSize = None,
-    mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead (VDA).")] = Mode.STREAM,
+    mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead.")] = Mode.STREAM,
     colormap: Annotated[Colormap, typer.Option(help="Colours of video.")] = Colormap.GRAYSCALE,
     resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
@@ -88,7 +88,9 @@ def run(
     look = Look(colormap, resolution, side_by_side)
     job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut)
     stop = Stop()
-    with prepared(job, Settings.from_environment(), tell) as ready:
+    with ExitStack() as opened:
+        with phase_progress() as progress:
+            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress))
         frames = ready.source.info.frames
         with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
             outcome = ready.run(lambda stats: advance(stats.frames_out), stop.event)

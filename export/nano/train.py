@@ -26,6 +26,7 @@ from export.nano.losses import LossWeights, depth_loss
 from export.nano.model import NanoNetwork
 
 WARM_UP = 200
+TEMPORAL_WEIGHT = 4.0
 AVERAGE = 0.998
 """Decay of the averaged weights per step."""
 
@@ -48,6 +49,7 @@ class Settings:
     from_scratch: bool
     save_every: int
     validate_every: int
+    memory_only: bool
 
 
 class Trainer:
@@ -62,6 +64,9 @@ class Trainer:
         for network in (self.network, self.average):
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average.requires_grad_(False)
+        if settings.memory_only:
+            # The decoder keeps its gradients, unused: torch 2.13 crashes in the backward pass of convolutions without.
+            self.network.encoder.requires_grad_(False)
         self.optimiser = _optimiser(self.network, settings)
 
     @property
@@ -101,9 +106,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             predicted = self._forward(batch)
         loss = depth_loss(_grouped(predicted.float(), batch.group), self._target(batch), self._weights())
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], 1.0)
         self.optimiser.step()
         self.step += 1
         decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
@@ -124,7 +129,7 @@ class Trainer:
         return _grouped(batch.inverse.to(self.device), batch.group)
 
     def _weights(self) -> LossWeights:
-        return LossWeights(temporal=3.0 if self.settings.stage == "clip" else 0.0)
+        return LossWeights(temporal=TEMPORAL_WEIGHT if self.settings.stage == "clip" else 0.0)
 
 
 def _grouped(x: Tensor, group: int) -> Tensor:
@@ -132,21 +137,23 @@ def _grouped(x: Tensor, group: int) -> Tensor:
     return x.reshape(-1, group, *x.shape[2:])
 
 
-def _rates(settings: Settings) -> tuple[float, float]:
-    return settings.rate * 0.4, settings.rate
+def _rates(settings: Settings) -> tuple[float, ...]:
+    return (settings.rate,) if settings.memory_only else (settings.rate * 0.4, settings.rate)
 
 
 def _optimiser(network: NanoNetwork, settings: Settings) -> torch.optim.AdamW:
-    encoder, rest = list(network.encoder.parameters()), []
-    rest = [*network.decoder.parameters(), *network.temporal.parameters()]
+    if settings.memory_only:
+        return torch.optim.AdamW(network.temporal.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)
     slow, fast = _rates(settings)
+    encoder = list(network.encoder.parameters())
+    rest = [*network.decoder.parameters(), *network.temporal.parameters()]
     groups = [{"params": encoder, "lr": slow}, {"params": rest, "lr": fast}]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
 
 
 def schedule(step: int, steps: int) -> float:
     """Share of the full rate: a short rise, then half a cosine down to 2 %."""
-    rise = min(1.0, (step + 1) / WARM_UP)
+    rise = min(1.0, (step + 1) / max(1, min(WARM_UP, steps // 10)))
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
@@ -200,6 +207,9 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from-scratch", action="store_true", help="do without the ImageNet weights")
+    parser.add_argument(
+        "--memory-only", action="store_true", help="leave the single-frame network as it is, train its memory"
+    )
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=400)
     return Settings(**vars(parser.parse_args(arguments)))
