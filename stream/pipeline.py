@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from engines.errors import StepError
 from stream.frame import DepthFrame, Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.sinks import Sink
 from stream.sources import Source
 from stream.stats import StageTimes, Stats
 
+_LOG = logging.getLogger(__name__)
 _SINK_PLACES = 2
 _PROGRESS_EVERY_NS = 100_000_000
+_FAILURES_IN_ROW = 5
 _LOOK_EVERY_S = 0.25
 """How long a live run waits for a frame before it looks whether it is to stop, or to show the last map again."""
 
@@ -53,7 +57,8 @@ def run(
     stale_after_s: a live source that sends nothing for so long is away: its last map is given to the sinks again,
         marked stale, a few times a second. Sources of less than one frame in that time flicker between the two.
     timings: stages recorded elsewhere (`DepthEstimator.timings`), to be listed with the run's own.
-    Raises the first error of any worker; the other workers have ended by then.
+    Raises the first error of any worker; the other workers have ended by then. A live source's run goes on after a
+    StepError, unless five come in a row.
     """
     one = _Run(source, sinks, stop or threading.Event(), timings or StageTimes(), stale_after_s)
     return one.finish(estimate, progress)
@@ -85,7 +90,7 @@ class _Run:
         self._failing = threading.Lock()
         self._error: BaseException | None = None
         self._began_ns = self._reported_ns = time.monotonic_ns()
-        self._frames_in = self._frames_out = self._resets = self._held = 0
+        self._frames_in = self._frames_out = self._resets = self._held = self._failures = 0
 
     def finish(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> Stats:
         writers = [threading.Thread(target=self._write, args=(label,), name=label) for label in self._sinks]
@@ -121,7 +126,7 @@ class _Run:
             self._fail(error)
 
     def _infer(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> None:
-        transform = estimate.apply if isinstance(estimate, OverFrames) else partial(map, estimate)
+        transform = estimate.apply if isinstance(estimate, OverFrames) else partial(self._stepped, estimate)
         frames = self._live_frames(progress) if self._source.info.live else self._frames
         for depth_frame in transform(frames):
             self._last = depth_frame
@@ -129,6 +134,22 @@ class _Run:
             self._frames_out += 1
             self._resets += depth_frame.reset
             self._report(progress)
+
+    def _stepped(self, step: Callable[[Frame], DepthFrame], frames: Iterable[Frame]) -> Iterator[DepthFrame]:
+        """One step for each frame. A live stream outlives an engine that stumbles now and then."""
+        in_row = 0
+        for frame in frames:
+            try:
+                depth_frame = step(frame)
+            except StepError as error:
+                self._failures += 1
+                in_row += 1
+                if not self._source.info.live or in_row == _FAILURES_IN_ROW:
+                    raise
+                _LOG.warning("the stream starts anew: %s", error)
+                continue
+            in_row = 0
+            yield depth_frame
 
     def _give(self, depth_frame: DepthFrame) -> None:
         for outbox in self._outboxes.values():
@@ -207,6 +228,7 @@ class _Run:
             sink_dropped=sum(outbox.dropped for outbox in self._outboxes.values()),
             resets=self._resets,
             held=self._held,
+            failures=self._failures,
             damaged=self._source.damaged,
             reconnects=self._source.reconnects,
             elapsed_s=(time.monotonic_ns() - self._began_ns) / 1e9,

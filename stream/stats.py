@@ -35,6 +35,7 @@ class Stats:
     sink_dropped: replaced before a slow sink took them, all sinks together.
     resets: times the temporal window was restarted, the first frame included.
     held: times the last map was shown again, marked stale, while the source was away.
+    failures: steps in which the engine failed.
     damaged, reconnects: packets and frames with errors, and times a live source came back.
     elapsed_s: since the run began.
     ages: from capture until written, for each sink.
@@ -47,6 +48,7 @@ class Stats:
     sink_dropped: int
     resets: int
     held: int
+    failures: int
     damaged: int
     reconnects: int
     elapsed_s: float

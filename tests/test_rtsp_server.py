@@ -342,3 +342,22 @@ def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.Log
     finally:
         stop.set()
         running.join()
+
+
+@pytest.mark.parametrize("rate", [1, 120])
+def test_slow_and_fast_sources_are_served(rate: int) -> None:
+    source = Paced(SyntheticSource(120, 160, Fraction(rate)))
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True))
+    stop, estimator = threading.Event(), DepthEstimator(FakeSession(), gap_s=3)
+    stale_after_s = 3.0
+    running = threading.Thread(
+        target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop, "stale_after_s": stale_after_s}
+    )
+    running.start()
+    try:
+        seen = numbers(sink.port, count=2 if rate == 1 else 20)
+    finally:
+        stop.set()
+        running.join()
+    assert None not in seen
+    assert seen == sorted(set(seen))  # type: ignore[type-var]
