@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from export.nano.evaluate import FARTHEST, constant_map, flicker, frame_accuracy, row_plane
+from export.nano.data import RealFrames
+from export.nano.evaluate import FARTHEST, accuracy, constant_map, flicker, frame_accuracy, row_plane
 
 
 def test_a_perfect_map_up_to_scale_and_shift() -> None:
@@ -47,3 +49,19 @@ def test_flicker() -> None:
     assert flicker(still) == 0.0
     shaken = still + np.array([0, 0.1, 0, 0.1, 0], np.float32)[:, None, None]
     assert flicker(shaken) == pytest.approx(0.1 / 1.0, rel=0.1)
+
+
+def test_a_stream_is_fed_every_frame_and_scored_on_some() -> None:
+    frames = RealFrames.__new__(RealFrames)
+    frames.rgb = np.zeros((7, 10, 20, 3), np.uint8)
+    frames.inverse = np.ones((7, 10, 20), np.float32)
+    calls = []
+
+    def predict(rgb: torch.Tensor) -> NDArray[np.float32]:
+        calls.append(rgb)
+        return np.ones(rgb.shape[:2], np.float32)
+
+    assert accuracy(predict, frames, 3, stream=True).abs_rel == pytest.approx(0, abs=1e-6)
+    assert len(calls) == 7
+    accuracy(predict, frames, 3)
+    assert len(calls) == 7 + 3

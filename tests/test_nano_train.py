@@ -55,6 +55,21 @@ def test_clip_stage_starts_from_the_image_stage(shards: Path, tmp_path: Path) ->
     assert all(torch.isfinite(value).all() for value in second.values())
 
 
+def test_training_the_memory_leaves_the_single_frame_network_as_it_was(shards: Path, tmp_path: Path) -> None:
+    options = settings(tmp_path / "run", shards, 2)
+    run(options)
+    before = weights_of(options)
+    run(replace(options, stage="clip", frames=4, memory_only=True))
+    after = weights_of(options)
+    assert {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"temporal"}
+
+
+def weights_of(options: Settings) -> dict[str, Tensor]:
+    """As trained, not averaged."""
+    state: dict[str, dict[str, Tensor]] = torch.load(options.run / "state.pt", weights_only=True)
+    return state["network"]
+
+
 def test_a_batch_is_a_function_of_seed_and_step(shards: Path) -> None:
     pool, mixture = RenderedPool(shards), Mixture(2, 4, 0.0, cut=1.0)
     one, same, other = (make_batch((pool, None), mixture, 3, step) for step in (7, 7, 8))
@@ -72,6 +87,7 @@ def test_pool_takes_up_new_shards(shards: Path) -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    assert schedule(0, 1000) < 0.01
+    assert schedule(0, 1000) < schedule(50, 1000) < schedule(99, 1000)
+    assert schedule(0, 1000) <= 0.01
     assert schedule(250, 1000) > schedule(600, 1000) > schedule(999, 1000)
     assert schedule(1000, 1000) == pytest.approx(0.02)
