@@ -230,6 +230,7 @@ def test_ffmpeg_is_told_transport_and_time_limits(fragment: str, transport: str)
     assert (options["rtsp_transport"], options["timeout"]) == (transport, "5000000")
     assert (options["probesize"], options["analyzeduration"]) == ("32", "0")
     assert "fflags" not in options
+    assert "u:p" not in repr(address)
 
 
 def test_nothing_on_the_web_may_lead_to_a_file_of_this_machine() -> None:

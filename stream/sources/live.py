@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
@@ -37,7 +37,7 @@ class Address:
     timeout_s: of opening, and of every wait for more.
     """
 
-    url: str
+    url: str = field(repr=False)
     name: str
     options: tuple[tuple[str, str], ...] = ()
     format: str | None = None
