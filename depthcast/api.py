@@ -16,7 +16,8 @@ from engines.session import Session
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame
 from stream.offline import offline
-from stream.sources.file import FileSource
+from stream.sources.choose import open_source
+from stream.uris import FileIn, parse_source
 
 logger = logging.getLogger("depthcast")
 """Told, at level INFO, which engine runs and why, and what is done first that takes long."""
@@ -56,12 +57,15 @@ def estimate(
     max_frames: int | None = None,
     scene_cut: bool = True,
 ) -> Iterator[DepthFrame]:
-    """Depth of a video file, one `DepthFrame` for each frame, in order, as it is computed.
+    """Depth of a video, one `DepthFrame` for each frame, in order, as it is computed.
+
+    video: a file, or as text any source that `depthcast run` takes; of live ones the newest frame is taken each time.
 
     Raises DepthcastError, StreamError or EngineError, with what to do in the message.
     """
     wanted = _wanted(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
-    with FileSource(Path(video), max_frames=max_frames) as source:
+    uri = parse_source(video) if isinstance(video, str) else FileIn(Path(video))
+    with open_source(uri, max_frames) as source:
         frame, settings = (source.info.height, source.info.width), Settings.from_environment()
         if wanted.mode is Mode.OFFLINE:
             with window_session(wanted, frame, settings, logger.info) as windows:

@@ -15,3 +15,7 @@ class SinkError(StreamError):
 
 class FrameSizeError(StreamError):
     """Frames of this shape cannot be given to a network."""
+
+
+class UriError(StreamError):
+    """A source or output is written in a way that means nothing here."""

@@ -54,6 +54,7 @@ class DepthFrame:
     depth: float32 [H, W] at the frame's size, in `unit`, not normalised.
     range: what a picture of it should span.
     reset: the temporal window was restarted with this frame (first frame, new size, scene cut, gap).
+    stale: no new frame: the last map again, while a live source is away; its frame carries the time of showing.
     """
 
     frame: Frame
@@ -61,3 +62,4 @@ class DepthFrame:
     unit: Unit
     range: DisplayRange
     reset: bool
+    stale: bool = False

@@ -21,7 +21,7 @@ class Overflow(StrEnum):
 
 
 class MailboxClosed(Exception):
-    """`put` into a closed mailbox: nobody will take the item."""
+    """`put` into a closed mailbox, where nobody will take the item, or `take` from one that has nothing left."""
 
 
 class Mailbox(Generic[T]):
@@ -68,15 +68,28 @@ class Mailbox(Generic[T]):
             self._error = self._error or error
             self._changed.notify_all()
 
+    def take(self, timeout_s: float | None = None) -> T:
+        """The next item, waiting for it. Raises TimeoutError when none came in time.
+
+        Raises MailboxClosed when the mailbox is closed and empty, or the error it was closed with, that at once.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+            if self._error is not None:
+                raise self._error
+            if not self._items:
+                if self._closed:
+                    raise MailboxClosed("the other side of this mailbox has gone")
+                raise TimeoutError
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
     def __iter__(self) -> Iterator[T]:
         """Take items as they come; ends when the mailbox is closed and empty. Raises the error it was closed with."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or bool(self._items))
-                if self._error is not None:
-                    raise self._error
-                if not self._items:
-                    return
-                item = self._items.popleft()
-                self._changed.notify_all()
+            try:
+                item = self.take()
+            except MailboxClosed:
+                return
             yield item

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from engines.errors import StepError
 from stream.frame import DepthFrame, Frame
-from stream.mailbox import Mailbox, Overflow
+from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.sinks import Sink
 from stream.sources import Source
 from stream.stats import StageTimes, Stats
 
+_LOG = logging.getLogger(__name__)
 _SINK_PLACES = 2
 _PROGRESS_EVERY_NS = 100_000_000
+_FAILURES_IN_ROW = 5
+_LOOK_EVERY_S = 0.25
+"""How long a live run waits for a frame before it looks whether it is to stop, or to show the last map again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +45,43 @@ def run(
     progress: Callable[[Stats], None] | None = None,
     stop: threading.Event | None = None,
     timings: StageTimes | None = None,
+    stale_after_s: float = 1.5,
 ) -> Stats:
     """Drive a source through an estimate into sinks until the source ends or `stop` is set.
 
-    The sinks are closed at the end (their files are finished), aborted when anything fails. The source is left open.
+    The sinks are closed at the end (their files are finished), aborted when anything fails. The source is left open,
+    but a live one is closed by `stop`.
     estimate: one frame at a time (`DepthEstimator.step`), or `OverFrames`; runs in the calling thread.
     progress: called in the calling thread at most ten times a second, and once after the last frame.
-    stop: ends the run after what is in flight; looked at between two frames of the source.
+    stop: ends the run after what is in flight; looked at between two frames, and while a live source sends none.
+    stale_after_s: a live source that sends nothing for so long is away: its last map is given to the sinks again,
+        marked stale, a few times a second. Sources of less than one frame in that time flicker between the two.
     timings: stages recorded elsewhere (`DepthEstimator.timings`), to be listed with the run's own.
-    Raises the first error of any worker; the other workers have ended by then.
+    Raises the first error of any worker; the other workers have ended by then. A live source's run goes on after a
+    StepError, unless five come in a row.
     """
-    return _Run(source, sinks, stop or threading.Event(), timings or StageTimes()).finish(estimate, progress)
+    one = _Run(source, sinks, stop or threading.Event(), timings or StageTimes(), stale_after_s)
+    return one.finish(estimate, progress)
 
 
 class _Run:
     """The threads, boxes and counts of one run."""
 
-    def __init__(self, source: Source, sinks: Sequence[Sink], stop: threading.Event, timings: StageTimes) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sinks: Sequence[Sink],
+        stop: threading.Event,
+        timings: StageTimes,
+        stale_after_s: float,
+    ) -> None:
         overflow = Overflow.REPLACE if source.info.live else Overflow.WAIT
         self._source = source
         self._sinks = {_label(sink, number): sink for number, sink in enumerate(sinks)}
         self._stop = stop
         self._timings = timings
+        self._stale_after_ns = round(stale_after_s * 1e9)
+        self._last: DepthFrame | None = None
         self._ages = StageTimes()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
         self._outboxes: dict[str, Mailbox[DepthFrame]] = {
@@ -69,7 +90,7 @@ class _Run:
         self._failing = threading.Lock()
         self._error: BaseException | None = None
         self._began_ns = self._reported_ns = time.monotonic_ns()
-        self._frames_in = self._frames_out = self._resets = 0
+        self._frames_in = self._frames_out = self._resets = self._held = self._failures = 0
 
     def finish(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> Stats:
         writers = [threading.Thread(target=self._write, args=(label,), name=label) for label in self._sinks]
@@ -105,16 +126,66 @@ class _Run:
             self._fail(error)
 
     def _infer(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> None:
-        transform = estimate.apply if isinstance(estimate, OverFrames) else partial(map, estimate)
-        for depth_frame in transform(self._frames):
-            for outbox in self._outboxes.values():
-                outbox.put(depth_frame)
+        transform = estimate.apply if isinstance(estimate, OverFrames) else partial(self._stepped, estimate)
+        frames = self._live_frames(progress) if self._source.info.live else self._frames
+        for depth_frame in transform(frames):
+            self._last = depth_frame
+            self._give(depth_frame)
             self._frames_out += 1
             self._resets += depth_frame.reset
-            now_ns = time.monotonic_ns()
-            if progress is not None and now_ns - self._reported_ns >= _PROGRESS_EVERY_NS:
-                self._reported_ns = now_ns
-                progress(self._stats())
+            self._report(progress)
+
+    def _stepped(self, step: Callable[[Frame], DepthFrame], frames: Iterable[Frame]) -> Iterator[DepthFrame]:
+        """One step for each frame. A live stream outlives an engine that stumbles now and then."""
+        in_row = 0
+        for frame in frames:
+            try:
+                depth_frame = step(frame)
+            except StepError as error:
+                self._failures += 1
+                in_row += 1
+                if not self._source.info.live or in_row == _FAILURES_IN_ROW:
+                    raise
+                _LOG.warning("the stream starts anew: %s", error)
+                continue
+            in_row = 0
+            yield depth_frame
+
+    def _give(self, depth_frame: DepthFrame) -> None:
+        for outbox in self._outboxes.values():
+            outbox.put(depth_frame)
+
+    def _report(self, progress: Callable[[Stats], None] | None) -> None:
+        now_ns = time.monotonic_ns()
+        if progress is not None and now_ns - self._reported_ns >= _PROGRESS_EVERY_NS:
+            self._reported_ns = now_ns
+            progress(self._stats())
+
+    def _live_frames(self, progress: Callable[[Stats], None] | None) -> Iterator[Frame]:
+        """The frames as they come; meanwhile looks for a wish to stop and holds the picture of an absent source."""
+        while True:
+            if self._stop.is_set():
+                self._source.close()
+            try:
+                yield self._frames.take(min(_LOOK_EVERY_S, self._stale_after_ns / 1e9))
+            except MailboxClosed:
+                return
+            except TimeoutError:
+                self._hold(time.monotonic_ns())
+                self._report(progress)
+
+    def _hold(self, now_ns: int) -> None:
+        """Show the last map again, once it is old."""
+        if self._last is None:
+            return
+        frame = self._last.frame
+        age_ns = now_ns - frame.captured_ns
+        if age_ns < self._stale_after_ns:
+            return
+        pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
+        shown = replace(frame, pts=pts, captured_ns=now_ns)
+        self._give(replace(self._last, frame=shown, reset=False, stale=True))
+        self._held += 1
 
     def _write(self, label: str) -> None:
         sink = self._sinks[label]
@@ -122,7 +193,8 @@ class _Run:
             for depth_frame in self._outboxes[label]:
                 with self._timings.timed(label):
                     sink.write(depth_frame)
-                self._ages.add(label, (time.monotonic_ns() - depth_frame.frame.captured_ns) / 1e6)
+                if not depth_frame.stale:
+                    self._ages.add(label, (time.monotonic_ns() - depth_frame.frame.captured_ns) / 1e6)
         except BaseException as error:
             self._fail(error)
 
@@ -155,6 +227,10 @@ class _Run:
             dropped=self._frames.dropped,
             sink_dropped=sum(outbox.dropped for outbox in self._outboxes.values()),
             resets=self._resets,
+            held=self._held,
+            failures=self._failures,
+            damaged=self._source.damaged,
+            reconnects=self._source.reconnects,
             elapsed_s=(time.monotonic_ns() - self._began_ns) / 1e9,
             ages=self._ages.summary(),
             stages=self._timings.summary(),

@@ -34,6 +34,9 @@ class Stats:
     frames_in: taken from the source; frames_out: given to the sinks; dropped: replaced by newer ones before inference.
     sink_dropped: replaced before a slow sink took them, all sinks together.
     resets: times the temporal window was restarted, the first frame included.
+    held: times the last map was shown again, marked stale, while the source was away.
+    failures: steps in which the engine failed.
+    damaged, reconnects: packets and frames with errors, and times a live source came back.
     elapsed_s: since the run began.
     ages: from capture until written, for each sink.
     stages: every stage that ran, in order of first use; stages of different threads overlap.
@@ -44,6 +47,10 @@ class Stats:
     dropped: int
     sink_dropped: int
     resets: int
+    held: int
+    failures: int
+    damaged: int
+    reconnects: int
     elapsed_s: float
     ages: tuple[StageStats, ...]
     stages: tuple[StageStats, ...]

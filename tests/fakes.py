@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import av
 import numpy as np
@@ -182,6 +182,8 @@ def depth_frame(depth: NDArray[np.float32], index: int = 0, unit: Unit = Unit.RE
 class ListSource:
     """Frames from a list; `error` is raised after the last one."""
 
+    damaged: ClassVar[int] = 0
+    reconnects: ClassVar[int] = 0
     frames: Sequence[Frame]
     live: bool = False
     error: Exception | None = None

@@ -60,7 +60,11 @@ REFUSED: dict[str, tuple[Case, int, str]] = {
     "output below a file": (_file_as_folder, 2, "no folder"),
     "unknown kind": (lambda at: [_clip(at), "-o", str(at / "depth.gif")], 2, "suffix"),
     "raw is not npz": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--raw", "raw.mp4"], 2, ".npz"),
-    "raw is output": (lambda at: [_clip(at), "-o", str(at / "depth.npz"), "--raw", str(at / "depth.npz")], 2, "same"),
+    "raw is output": (
+        lambda at: [_clip(at), "-o", str(at / "depth.npz"), "--raw", str(at / "depth.npz")],
+        2,
+        "same file",
+    ),
     "raw side by side": (lambda at: [_clip(at), "-o", str(at / "depth.npz"), "--side-by-side"], 2, ".mp4"),
     "unknown model": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--model", "x"], 2, "unknown model 'x'"),
     "unknown option": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--sped"], 2, "--sped"),

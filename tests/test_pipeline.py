@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -163,6 +163,39 @@ def test_live_frames_are_dropped_when_the_estimate_is_slow() -> None:
     assert stats.frames_in == 30
     assert stats.dropped >= 28
     assert indices(sink)[-1] == 29
+
+
+class Stepwise(ListSource):
+    """A live source whose next frame comes when the one before has been looked at."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        super().__init__(frames, live=True)
+        self.seen = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for one in super().__iter__():
+            self.seen.clear()
+            yield one
+            self.seen.wait(10)
+
+
+@pytest.mark.parametrize(("broken", "is_survived"), [([3, 4, 5, 6], True), ([3, 4, 5, 6, 7], False)])
+def test_a_live_run_outlives_an_engine_that_stumbles(broken: list[int], is_survived: bool) -> None:
+    source, sink, estimator = Stepwise(clip(12)), ListSink(), step()
+
+    def stepped(frame: Frame) -> DepthFrame:
+        source.seen.set()
+        if frame.index in broken:
+            estimator.reset()
+            raise StepError("the engine stumbled")
+        return estimator.step(frame)
+
+    if not is_survived:
+        with pytest.raises(StepError):
+            run(source, stepped, [sink])
+        return
+    stats = run(source, stepped, [sink])
+    assert (stats.failures, stats.resets, stats.frames_out) == (4, 2, 8)
 
 
 def test_a_slow_sink_slows_a_file_down_but_loses_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,27 @@ from rich.text import Text
 def tell(line: str) -> None:
     """A remark on standard error."""
     print(f"depthcast: {line}", file=sys.stderr, flush=True)
+
+
+class _Told(logging.Handler):
+    """Says what a log record says."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextmanager
+def told_logs() -> Iterator[None]:
+    """Inside the block, what the streaming core logs from level INFO on is said on standard error."""
+    logger, handler = logging.getLogger("stream"), _Told()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 class FramesPerSecond(ProgressColumn):

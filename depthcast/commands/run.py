@@ -1,4 +1,4 @@
-"""`depthcast run`: a video in, its depth out."""
+"""`depthcast run`: a video or a camera in, its depth out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from typing import Annotated
 
 import typer
 
-from depthcast.commands.console import frame_progress, phase_progress, tell
+from depthcast.commands.console import frame_progress, phase_progress, tell, told_logs
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
+from depthcast.outputs import Look
 from depthcast.plan import Engine, Mode, Precision, Wanted
 from depthcast.settings import Settings
 from stream.colour import Colormap
+from stream.errors import UriError
 from stream.sinks.file import Resolution
 from stream.stats import Stats
+from stream.uris import FileOut, SinkUri, SourceUri, parse_sink, parse_source
 
 
 def frame_rate(text: str) -> Fraction:
@@ -35,8 +38,14 @@ def frame_rate(text: str) -> Fraction:
     return rate
 
 
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help=".mp4: coloured video; .mkv: 16-bit depth; .npz: float32 maps.")
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="SINK",
+        help=".mp4: coloured video; .mkv: 16-bit depth; .npz: float32 maps; rtsp://…; null:. May be repeated.",
+    ),
 ]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Weights of your own (.pth, .safetensors), or an exported .onnx.")
@@ -54,8 +63,10 @@ LargestSize = Annotated[Resolution, typer.Option(help="Of the video; auto keeps 
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video file.")],
-    output: Output,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A video file, rtsp://…, http://…, /dev/video0, camera:0 or test:.")
+    ],
+    output: Outputs,
     model: Annotated[str, typer.Option(help="nano, VDA-Small, VDA-Base or VDA-Large.")] = NANO,
     metric: Annotated[bool, typer.Option("--metric", help="Metres instead of relative depth (VDA).")] = False,
     checkpoint: Checkpoint = None,
@@ -63,7 +74,7 @@ def run(
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.AUTO,
     input_size: InputSize = None,
     mode: Annotated[Mode, typer.Option(help="Frame by frame, or windows that look ahead.")] = Mode.STREAM,
-    colormap: Annotated[Colormap, typer.Option(help="Colours of an .mp4.")] = Colormap.GRAYSCALE,
+    colormap: Annotated[Colormap, typer.Option(help="Colours of video.")] = Colormap.GRAYSCALE,
     resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     output_fps: OutputFps = None,
@@ -72,15 +83,16 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     scene_cut: SceneCut = True,
 ) -> None:
-    """Turn a video into temporally consistent depth."""
+    """Turn a video or a camera's pictures into temporally consistent depth."""
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
-    job = Job(source, output, wanted, colormap, resolution, side_by_side, raw, max_frames, output_fps, scene_cut)
+    look = Look(colormap, resolution, side_by_side)
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut)
     stop = Stop()
     with ExitStack() as opened:
         with phase_progress() as progress:
             ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress))
         frames = ready.source.info.frames
-        with frame_progress(source.name, frames) as advance, stop.on_signals():
+        with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
             outcome = ready.run(lambda stats: advance(stats.frames_out), stop.event)
     for note in outcome.notes:
         tell(note)
@@ -88,6 +100,23 @@ def run(
     if stop.status:
         tell("interrupted: the output ends with the last finished frame")
         raise typer.Exit(stop.status)
+
+
+def _source(text: str) -> SourceUri:
+    try:
+        return parse_source(text)
+    except UriError as error:
+        raise UsageError(str(error)) from error
+
+
+def _outputs(texts: list[str], raw: Path | None) -> tuple[SinkUri, ...]:
+    if raw is not None and raw.suffix.lower() != ".npz":
+        raise UsageError(f"--raw writes a .npz file, got {raw.name}")
+    try:
+        outputs = tuple(parse_sink(text) for text in texts)
+    except UriError as error:
+        raise UsageError(str(error)) from error
+    return outputs if raw is None else (*outputs, FileOut(raw))
 
 
 class Stop:
@@ -117,7 +146,15 @@ class Stop:
 def summary(job: Job, stats: Stats) -> str:
     """The closing line: what was written, how fast, and where the time went."""
     stages = ", ".join(f"{stage.name} {stage.p50_ms:.1f}/{stage.p95_ms:.1f}" for stage in stats.stages)
-    written = ", ".join(str(path) for path in job.outputs) if stats.frames_out else "nothing written"
-    return (
-        f"{written}: {stats.frames_out} frames in {stats.elapsed_s:.1f} s ({stats.fps:.1f} fps); p50/p95 ms: {stages}"
+    written = ", ".join(str(uri) for uri in job.outputs) if stats.frames_out else "nothing written"
+    lost = "".join(
+        f", {count} {what}"
+        for count, what in (
+            (stats.dropped, "dropped"),
+            (stats.sink_dropped, "dropped at slow outputs"),
+            (stats.reconnects, "reconnects"),
+        )
+        if count
     )
+    speed = f"{stats.frames_out} frames in {stats.elapsed_s:.1f} s ({stats.fps:.1f} fps{lost})"
+    return f"{written}: {speed}; p50/p95 ms: {stages}"

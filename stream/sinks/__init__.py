@@ -11,7 +11,10 @@ class Sink(Protocol):
     """Takes depth frames in order from one thread; ended by exactly one of `close` and `abort`."""
 
     def write(self, depth_frame: DepthFrame) -> None:
-        """Take the next frame. Raises SinkError when it cannot be written."""
+        """Take the next frame. Raises SinkError when it cannot be written.
+
+        A stale one is shown by live outputs; files leave it out, their players hold the last picture themselves.
+        """
         ...
 
     def close(self) -> None:

@@ -80,6 +80,8 @@ class Gray16Sink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one map."""
+        if depth_frame.stale:
+            return
         if self._scale is None:
             self._scale = _scale_for(depth_frame)
             self._container.metadata.update(

@@ -43,6 +43,8 @@ class NpzSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Append one map."""
+        if depth_frame.stale:
+            return
         depth = depth_frame.depth
         if self._shape == (0,):
             self._shape = (0, *depth.shape)

@@ -7,23 +7,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
-from stream.colour import Colormap, colourise
+from stream.colour import Colormap
 from stream.errors import SinkError
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map, to_rgb
 from stream.sinks.audio import AudioTrack
-from stream.sinks.size import Resolution, fit_resolution
+from stream.sinks.picture import Painter
+from stream.sinks.size import Resolution
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 
 _ENCODER = {"crf": "18", "preset": "veryfast"}
 _UNKNOWN_RATE = Fraction(30)
-_BT709_MATRIX = 1
-"""ITU-T H.273's number, which is not libswscale's."""
 
 
 class VideoSink:
@@ -37,16 +32,12 @@ class VideoSink:
 
     __slots__ = (
         "_audio",
-        "_colormap",
         "_container",
-        "_converter",
         "_end_s",
         "_file",
-        "_side_by_side",
-        "_size",
+        "_painter",
         "_step",
         "_stream",
-        "_to_yuv",
         "_written",
         "note",
     )
@@ -63,12 +54,9 @@ class VideoSink:
         if source is not None and path.exists() and path.samefile(source):
             raise SinkError(f"{path} is the input itself; name another output")
         rate = info.rate or _UNKNOWN_RATE
-        self._colormap = colormap
-        self._side_by_side = side_by_side
-        self._size = fit_resolution(info.height, info.width, resolution)
+        self._painter = Painter(info, colormap, resolution, side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
         self._end_s = Fraction(0)
-        self._converter, self._to_yuv = VideoReformatter(), VideoReformatter()
         self._written = 0
         self.note: str | None = None
         self._file = Unfinished(path)
@@ -81,17 +69,10 @@ class VideoSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one picture, and the sound up to it."""
+        if depth_frame.stale:
+            return
         frame = depth_frame.frame
-        picture = av.VideoFrame.from_ndarray(self.compose(depth_frame), format="rgb24")
-        yuv = self._to_yuv.reformat(
-            picture,
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-            threads=1,
-        )
+        yuv = self._painter.yuv(depth_frame)
         yuv.pts, yuv.time_base, yuv.duration = frame.pts, frame.time_base, self._step
         with self._file.errors():
             self._container.mux(self._stream.encode(yuv))
@@ -99,17 +80,6 @@ class VideoSink:
                 self._audio.write_until(frame.pts * frame.time_base)
         self._end_s = (frame.pts + self._step) * frame.time_base
         self._written += 1
-
-    def compose(self, depth_frame: DepthFrame) -> NDArray[np.uint8]:
-        """The picture that is encoded: uint8 [H, W, 3] RGB, twice as wide when side by side."""
-        height, width = self._size
-        depth = (
-            depth_frame.depth if depth_frame.depth.shape == self._size else resize_map(depth_frame.depth, *self._size)
-        )
-        coloured = colourise(depth, depth_frame.range, depth_frame.unit, self._colormap)
-        if not self._side_by_side:
-            return coloured
-        return np.hstack([to_rgb(depth_frame.frame.picture, height, width, self._converter), coloured])
 
     def close(self) -> None:
         """Finish the file and give it its name."""
@@ -132,17 +102,14 @@ class VideoSink:
         self._file.discard()
 
     def _open(self, rate: Fraction, time_base: Fraction) -> None:
-        height, width = self._size
         with self._file.errors():
             self._container = av.open(
                 f"file:{self._file.temporary}", "w", format="mp4", container_options={"movflags": "+faststart"}
             )
         self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
         context = self._stream.codec_context
-        context.width, context.height = 2 * width if self._side_by_side else width, height
-        context.pix_fmt, context.time_base = "yuv420p", time_base
-        context.colorspace, context.color_range = _BT709_MATRIX, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._painter.describe_to(context)
+        context.time_base = time_base
 
     def _carry_audio(self, source: Path) -> AudioTrack | None:
         try:

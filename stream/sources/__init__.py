@@ -36,11 +36,21 @@ class SourceInfo:
 
 
 class Source(Protocol):
-    """Frames in order of presentation. Live sources bound every wait, so that a stop request is seen in time."""
+    """Frames in order of presentation. A live source's `close` may come from another thread: it ends the iteration."""
 
     @property
     def info(self) -> SourceInfo:
         """Known once the source is open."""
+        ...
+
+    @property
+    def damaged(self) -> int:
+        """Packets that could not be decoded and frames that were decoded with errors, so far."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """Times a live source went away and came back, so far."""
         ...
 
     def __iter__(self) -> Iterator[Frame]:

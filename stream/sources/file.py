@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
+from stream.sources.thin import Thinner
 from stream.sources.upright import Upright
 
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
@@ -37,6 +38,7 @@ class FileSource:
     `damaged` counts the rest.
     """
 
+    reconnects = 0
     __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "damaged")
 
     def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
@@ -59,7 +61,7 @@ class FileSource:
             raise
         self._max_frames = max_frames
         rate = _rate_of(video)
-        self._thinner = _Thinner(output_fps, rate)
+        self._thinner = Thinner(output_fps, rate)
         self._clock = _Clock(origin_of(video), _ticks(rate, _time_base_of(video)))
         self._info = self._described(video, rate, path.name)
 
@@ -154,30 +156,6 @@ class _Clock:
             now = max(now, last + 1)
         self._last = now
         return now
-
-
-class _Thinner:
-    """Keeps the first frame of each period of `rate`."""
-
-    __slots__ = ("_last", "_slack_s", "_start_s", "rate")
-
-    def __init__(self, rate: Fraction | None, source_rate: Fraction | None) -> None:
-        self.rate = rate
-        # Times are rounded to the container's clock; without slack a frame may fall short of its own period.
-        self._slack_s = 1 / (4 * source_rate) if source_rate else Fraction(0)
-        self._start_s: Fraction | None = None
-        self._last = -1
-
-    def keeps(self, time_s: Fraction) -> bool:
-        if self.rate is None:
-            return True
-        if self._start_s is None:
-            self._start_s = time_s
-        period = floor((time_s - self._start_s + self._slack_s) * self.rate)
-        if period <= self._last:
-            return False
-        self._last = period
-        return True
 
 
 def origin_of(video: VideoStream) -> int:

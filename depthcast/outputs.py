@@ -1,0 +1,93 @@
+"""What a run writes to: checked before anything begins, opened when the source is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthcast.errors import UsageError
+from stream.colour import Colormap
+from stream.sinks import NullSink, Sink
+from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
+from stream.sinks.picture import Painter
+from stream.sinks.publish import RtspPublishSink
+from stream.sinks.rtsp import RtspServeSink
+from stream.sources import SourceInfo
+from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What pictures of depth look like."""
+
+    colormap: Colormap = Colormap.GRAYSCALE
+    resolution: Resolution = Resolution.AUTO
+    side_by_side: bool = False
+
+
+def shows_pictures(uri: SinkUri) -> bool:
+    """The output is coloured video, not the depth itself."""
+    if isinstance(uri, FileOut):
+        return uri.path.suffix.lower() == ".mp4"
+    return is_live(uri)
+
+
+def is_live(uri: SinkUri) -> bool:
+    """Somebody watches while it is made: it is played at its own pace."""
+    return isinstance(uri, RtspServe | RtspPublish)
+
+
+def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
+    """Raise UsageError where what is to be written cannot be, or would destroy what is to be read."""
+    if not outputs:
+        raise UsageError("nothing to write to: name an output with -o")
+    if side_by_side and not any(map(shows_pictures, outputs)):
+        raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
+    paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if isinstance(source, FileIn) and place == source.path.resolve():
+            raise UsageError(f"the output would overwrite the input {source}: choose another name")
+        if places.count(place) > 1:
+            raise UsageError(f"two outputs are the same file: {path}")
+        if path.is_dir():
+            raise UsageError(f"the output {path} is a folder: give it a file name")
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent} for the output: make it first")
+
+
+def open_outputs(
+    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> list[Sink]:
+    """Open all; where one cannot be opened, those before it are undone. Raises SinkError.
+
+    sound_of: the file whose sound goes with the video.
+    """
+    with ExitStack() as undone:
+        sinks: list[Sink] = []
+        for uri in outputs:
+            sink = _opened(uri, info, look, model, sound_of)
+            undone.callback(sink.abort)
+            sinks.append(sink)
+        undone.pop_all()
+    return sinks
+
+
+def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+    match uri:
+        case NullOut():
+            return NullSink()
+        case RtspServe():
+            return RtspServeSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
+        case RtspPublish():
+            return RtspPublishSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
+        case FileOut(path):
+            match path.suffix.lower():
+                case ".npz":
+                    return NpzSink(path, info, model)
+                case ".mkv":
+                    return Gray16Sink(path, info)
+                case _:
+                    return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)

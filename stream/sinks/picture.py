@@ -1,0 +1,78 @@
+"""From a depth map to the picture that an encoder takes."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from stream.colour import Colormap, colourise
+from stream.frame import DepthFrame
+from stream.preprocess import resize_map, to_rgb
+from stream.sinks.size import Resolution, fit_resolution
+from stream.sources import SourceInfo
+
+_BT709_MATRIX = 1
+"""ITU-T H.273's number, which is not libswscale's."""
+
+
+class Painter:
+    """Draws one output's pictures, all of one size whatever the size of the frames.
+
+    resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
+    A stale map is drawn at half its brightness.
+    """
+
+    __slots__ = ("_colormap", "_converter", "_side_by_side", "_size", "_to_yuv")
+
+    def __init__(
+        self,
+        info: SourceInfo,
+        colormap: Colormap = Colormap.GRAYSCALE,
+        resolution: Resolution = Resolution.AUTO,
+        side_by_side: bool = False,
+    ) -> None:
+        self._colormap = colormap
+        self._side_by_side = side_by_side
+        self._size = fit_resolution(info.height, info.width, resolution)
+        self._converter, self._to_yuv = VideoReformatter(), VideoReformatter()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures."""
+        height, width = self._size
+        return height, 2 * width if self._side_by_side else width
+
+    def rgb(self, depth_frame: DepthFrame) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] RGB."""
+        height, width = self._size
+        depth = (
+            depth_frame.depth if depth_frame.depth.shape == self._size else resize_map(depth_frame.depth, *self._size)
+        )
+        image = colourise(depth, depth_frame.range, depth_frame.unit, self._colormap)
+        if self._side_by_side:
+            image = np.hstack([to_rgb(depth_frame.frame.picture, height, width, self._converter), image])
+        return image // np.uint8(2) if depth_frame.stale else image
+
+    def yuv(self, depth_frame: DepthFrame) -> av.VideoFrame:
+        """yuv420p, BT.709, limited range; without a time."""
+        return self._to_yuv.reformat(
+            av.VideoFrame.from_ndarray(self.rgb(depth_frame), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            threads=1,
+        )
+
+    def describe_to(self, context: CodecContext) -> None:
+        """Tell an encoder what `yuv` gives it."""
+        assert isinstance(context, VideoCodecContext)
+        context.height, context.width = self.size
+        context.pix_fmt = "yuv420p"
+        context.colorspace, context.color_range = _BT709_MATRIX, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

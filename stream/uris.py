@@ -1,0 +1,369 @@
+"""One grammar for where pictures come from and where depth goes. Parsing only: nothing is opened here.
+
+`stream.uritable` lists the forms.
+Credentials and query strings, which may hold tokens, never appear in `str` or `repr`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from stream.errors import UriError
+from stream.uritable import SINKS, SOURCES, Row
+
+FILE_SUFFIXES = (".mp4", ".mkv", ".npz")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_RTSP_PORT = 8554
+
+
+class Transport(StrEnum):
+    """What carries RTP."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks; the password is never shown."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A place on another machine.
+
+    path: percent-encoded, begins with a slash; query: without the question mark.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    query: str = field(default="", repr=False)
+    login: Login | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """In full, credentials included: for opening, never for showing."""
+        login = "" if self.login is None else f"{quote(self.login.user, '')}:{quote(self.login.password, '')}@"
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{login}{self._place}{query}"
+
+    @property
+    def _place(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        return f"{host}{port}{self.path}"
+
+    def __str__(self) -> str:
+        login = "" if self.login is None else "***@"
+        return f"{self.scheme}://{login}{self._place}{'?***' if self.query else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileIn:
+    """A video file. loop: from the start again at its end; realtime: at its own pace, as a camera would."""
+
+    path: Path
+    loop: bool = False
+    realtime: bool = False
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class RtspIn:
+    """A camera or server that is asked for its stream."""
+
+    remote: Remote
+    transport: Transport = Transport.TCP
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpIn:
+    """A video, or the parts of a motion JPEG stream, over HTTP."""
+
+    remote: Remote
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraIn:
+    """A V4L2 device; what is None is left to the driver."""
+
+    device: str
+    size: tuple[int, int] | None = None
+    """(height, width) in pixels."""
+    rate: Fraction | None = None
+
+    def __str__(self) -> str:
+        return self.device
+
+
+@dataclass(frozen=True, slots=True)
+class TestIn:
+    """The synthetic scene; frames: None for ever. realtime: at its own pace."""
+
+    __test__ = False
+
+    size: tuple[int, int] = (480, 640)
+    """(height, width) in pixels."""
+    rate: Fraction = Fraction(30)
+    frames: int | None = None
+    realtime: bool = True
+
+    def __str__(self) -> str:
+        return "test:"
+
+
+@dataclass(frozen=True, slots=True)
+class FileOut:
+    """A file; its suffix says what is written."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class RtspPublish:
+    """A server that takes our stream (ANNOUNCE, RECORD)."""
+
+    remote: Remote
+    transport: Transport = Transport.TCP
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+
+@dataclass(frozen=True, slots=True)
+class RtspServe:
+    """Our own server. host: the address to listen on, empty for all; login: what viewers must know, if anything."""
+
+    host: str
+    port: int
+    path: str
+    login: Login | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"rtsp://@{host}:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class NullOut:
+    """Nowhere: for measuring."""
+
+    def __str__(self) -> str:
+        return "null:"
+
+
+SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn
+SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | NullOut
+
+
+def parse_source(text: str) -> SourceUri:
+    """What a person wrote for a source. Raises UriError, with what to write instead."""
+    match _scheme_of(text):
+        case "rtsp" | "rtsps":
+            parts = _split(text)
+            return RtspIn(_remote(parts), _transport(parts))
+        case "http" | "https":
+            return HttpIn(_remote(_split(text)))
+        case "file":
+            parts = _split(text)
+            options = _options(parts, ("loop", "realtime"))
+            return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+        case "camera":
+            return _camera(text)
+        case "test":
+            return _test(text)
+        case None if re.fullmatch(r"/dev/video[0-9]+", text):
+            return CameraIn(text)
+        case None if text:
+            return FileIn(Path(text))
+        case _:
+            raise UriError(f"cannot read from {_shown(text)}: the sources are {_forms(SOURCES)}")
+
+
+def parse_sink(text: str) -> SinkUri:
+    """What a person wrote for an output. Raises UriError, with what to write instead."""
+    match _scheme_of(text):
+        case "rtsp" | "rtsps":
+            parts = _split(text)
+            if _is_ours(parts):
+                return _serve(parts)
+            return RtspPublish(_remote(parts), _transport(parts))
+        case "file":
+            parts = _split(text)
+            _options(parts, ())
+            return _file_out(_path(parts))
+        case "null":
+            return NullOut()
+        case None if text:
+            return _file_out(Path(text))
+        case _:
+            raise UriError(f"cannot write to {_shown(text)}: the outputs are {_forms(SINKS)}")
+
+
+def _file_out(path: Path) -> FileOut:
+    if path.suffix.lower() not in FILE_SUFFIXES:
+        raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
+    return FileOut(path)
+
+
+def _scheme_of(text: str) -> str | None:
+    """Lower case; None for a path."""
+    found = _SCHEME.match(text)
+    if found is None:
+        return None
+    scheme = found[1].lower()
+    return scheme if found[2] or scheme in ("camera", "test", "null", "file") else None
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        # Its message may quote a part of the password.
+        hint = "a port is a number up to 65535, and / ? # @ in a password are written %2F %3F %23 %40"
+        raise UriError(f"{_shown(text)} is no address: {hint}") from None
+    return parts
+
+
+def _remote(parts: SplitResult) -> Remote:
+    if not parts.hostname:
+        raise UriError(f"{_shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
+    return Remote(parts.scheme, parts.hostname, parts.port, parts.path or "/", parts.query, _login(parts))
+
+
+def _login(parts: SplitResult) -> Login | None:
+    if not parts.username:
+        return None
+    return Login(unquote(parts.username), unquote(parts.password or ""))
+
+
+def _transport(parts: SplitResult) -> Transport:
+    try:
+        return Transport(parts.fragment or Transport.TCP)
+    except ValueError:
+        raise UriError(f"RTP is carried by #tcp or #udp, got #{parts.fragment}") from None
+
+
+def _is_ours(parts: SplitResult) -> bool:
+    """An `@` directly before the address, or no address at all: a server of ours, not one to publish to."""
+    login, marked, address = parts.netloc.rpartition("@")
+    return bool(marked) and (not login or login.endswith("@") or address.startswith(":"))
+
+
+def _serve(parts: SplitResult) -> RtspServe:
+    if parts.scheme != "rtsp":
+        raise UriError("our server speaks rtsp://, not rtsps://: put a TLS proxy before it")
+    if parts.path in ("", "/"):
+        raise UriError(f"a stream needs a name: write rtsp://@:{parts.port or _RTSP_PORT}/depth")
+    if parts.query or parts.fragment:
+        raise UriError("our RTSP server takes no options: viewers choose TCP or UDP themselves")
+    port = _RTSP_PORT if parts.port is None else parts.port
+    user, _, password = parts.netloc.rpartition("@")[0].removesuffix("@").partition(":")
+    return RtspServe(parts.hostname or "", port, parts.path, Login(unquote(user), unquote(password)) if user else None)
+
+
+def _camera(text: str) -> CameraIn:
+    parts = _split(text)
+    if not re.fullmatch(r"[0-9]{1,3}", parts.path):
+        raise UriError(f"cameras have numbers: write camera:0, got {text!r}")
+    options = _options(parts, ("size", "rate"))
+    size = _size(options["size"]) if "size" in options else None
+    return CameraIn(f"/dev/video{int(parts.path)}", size, _rate(options["rate"]) if "rate" in options else None)
+
+
+def _test(text: str) -> TestIn:
+    parts = _split(text)
+    if parts.path or parts.netloc:
+        raise UriError(f"the test scene has no name: write test: or test:?size=640x480&rate=30, got {text!r}")
+    options = _options(parts, ("size", "rate", "frames", "realtime"))
+    plain = TestIn()
+    return TestIn(
+        _size(options["size"]) if "size" in options else plain.size,
+        _rate(options["rate"]) if "rate" in options else plain.rate,
+        _count(options["frames"]) if "frames" in options else None,
+        _flag(options, "realtime", True),
+    )
+
+
+def _path(parts: SplitResult) -> Path:
+    if parts.netloc not in ("", "localhost"):
+        raise UriError(f"file:// names a file of this machine: write file:///{parts.netloc}{parts.path}")
+    if not parts.path:
+        raise UriError("file:// names no file: write file:///folder/name.mp4")
+    return Path(unquote(parts.path))
+
+
+def _options(parts: SplitResult, allowed: tuple[str, ...]) -> dict[str, str]:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options:
+        if name not in allowed:
+            known = f"the options are {', '.join(allowed)}" if allowed else "there are no options here"
+            raise UriError(f"{parts.scheme}: knows no option {name!r}: {known}")
+    return options
+
+
+def _flag(options: dict[str, str], name: str, plain: bool) -> bool:
+    match options.get(name, "1" if plain else "0"):
+        case "1" | "true" | "yes":
+            return True
+        case "0" | "false" | "no":
+            return False
+        case other:
+            raise UriError(f"{name} is 0 or 1, got {other!r}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = _SIZE.fullmatch(text)
+    if found is None or not int(found[1]) or not int(found[2]):
+        raise UriError(f"a size is written WIDTHxHEIGHT, such as 640x480; got {text!r}")
+    return int(found[2]), int(found[1])
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise UriError(f"a rate is frames per second, such as 30 or 30000/1001; got {text!r}")
+    return rate
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise UriError(f"frames is a number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _forms(rows: tuple[Row, ...]) -> str:
+    return ", ".join(row.form for row in rows)
+
+
+def _shown(text: str) -> str:
+    """What a person wrote, without what stands before an `@` or behind a `?`."""
+    scheme, divider, rest = text.rpartition("://") if "://" in text else ("", "", text)
+    return repr(f"{scheme}{divider}{re.sub('[?].*', '?***', re.sub('.*@', '***@', rest))}")

@@ -1,0 +1,71 @@
+"""What may be written for a source and for an output: the README's tables are these rows, and each has a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what to write, and what it means."""
+
+    form: str
+    example: str
+    meaning: str
+
+
+SOURCES = (
+    Row("PATH", "street.mp4", "a video file"),
+    Row(
+        "file://PATH?loop=1&realtime=1",
+        "file:///videos/street.mp4?loop=1&realtime=1",
+        "the same; `loop` starts again at its end, `realtime` plays at its own pace, dropping what comes too fast",
+    ),
+    Row(
+        "rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH",
+        "rtsp://user:secret@192.0.2.1/stream1?channel=1",
+        "a network camera, RTP over TCP; the query belongs to the camera",
+    ),
+    Row("rtsp://HOST/PATH#udp", "rtsp://192.0.2.1/stream1#udp", "the same, RTP over UDP"),
+    Row("rtsps://HOST/PATH", "rtsps://192.0.2.1:322/stream1", "the same, over TLS"),
+    Row(
+        "http://HOST/PATH, https://HOST/PATH",
+        "http://192.0.2.1:8080/video.mjpg",
+        "motion JPEG or any video; what has a length is a file, what has none is live",
+    ),
+    Row("/dev/videoN", "/dev/video0", "a camera of this machine (Linux)"),
+    Row(
+        "camera:N?size=WxH&rate=F",
+        "camera:0?size=640x480&rate=30",
+        "the same by number; size and rate are wishes to the driver",
+    ),
+    Row(
+        "test:?size=WxH&rate=F&frames=N&realtime=0",
+        "test:?size=320x240&rate=15&frames=100",
+        "a moving scene with a frame-number barcode, at its own pace unless `realtime=0`",
+    ),
+)
+
+SINKS = (
+    Row("FILE.mp4", "depth.mp4", "coloured video, H.264"),
+    Row("FILE.mkv", "depth.mkv", "16-bit depth, lossless FFV1"),
+    Row("FILE.npz", "depth.npz", "float32 maps"),
+    Row(
+        "rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH",
+        "rtsp://192.0.2.1:8554/depth",
+        "publish to an RTSP server (ANNOUNCE, RECORD); `#udp` as above",
+    ),
+    Row(
+        "rtsp://[USER:PASSWORD@]@[ADDRESS]:PORT/PATH",
+        "rtsp://@:8554/depth",
+        "our own RTSP server, marked by the `@` before its address; without an address it listens on all",
+    ),
+    Row("null:", "null:", "nowhere, for measuring"),
+)
+
+
+def table(rows: tuple[Row, ...]) -> str:
+    """The rows in Markdown."""
+    lines = ["| URI | meaning |", "| --- | --- |"]
+    lines += [f"| {', '.join(f'`{form}`' for form in row.form.split(', '))} | {row.meaning} |" for row in rows]
+    return "\n".join(lines)

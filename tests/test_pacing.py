@@ -1,0 +1,119 @@
+"""Pace, waits and live clocks, with numbers."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from stream.pacing import TICKS_PER_S, LiveClock, Pace, wait_before_try_s
+from stream.sources.limited import Limited
+from stream.sources.paced import Looped, Paced
+from stream.sources.synthetic import SyntheticSource
+from tests.fakes import ListSource, clip
+from tests.tiny import make_clip
+
+
+def test_waits_double_up_to_five_seconds() -> None:
+    waits = [wait_before_try_s(failures) for failures in (1, 2, 3, 4, 5, 6, 7, 10_000)]
+    assert waits == [0.25, 0.5, 1, 2, 4, 5, 5, 5]
+
+
+def test_pace_follows_the_frames_own_times() -> None:
+    pace = Pace()
+    assert pace.delay_s(10.0, 100.0) == 0
+    assert pace.delay_s(10.5, 100.1) == pytest.approx(0.4)
+    assert pace.delay_s(10.6, 100.9) == 0
+
+
+def test_pace_starts_anew_after_a_second_of_lateness() -> None:
+    pace = Pace()
+    pace.delay_s(0.0, 0.0)
+    assert pace.delay_s(0.1, 5.0) == 0
+    assert pace.delay_s(0.2, 5.0) == pytest.approx(0.1)
+
+
+def ticks(seconds: float) -> int:
+    return round(seconds * TICKS_PER_S)
+
+
+def test_a_live_clock_follows_the_camera_not_the_network() -> None:
+    clock = LiveClock()
+    assert clock.pts(7.0, 100.0) == 0
+    assert clock.pts(7.1, 100.3) == ticks(0.1)
+    assert clock.pts(7.2, 100.2) == ticks(0.2)
+
+
+@pytest.mark.parametrize("camera_s", [0.0, 5000.0])
+def test_a_jump_of_the_camera_clock_does_not_reach_the_stream(camera_s: float) -> None:
+    clock = LiveClock()
+    clock.pts(1000.0, 50.0)
+    clock.pts(1000.1, 50.1)
+    assert clock.pts(camera_s, 50.2) == ticks(0.2)
+    assert clock.pts(camera_s + 0.1, 50.3) == pytest.approx(ticks(0.3), abs=1)
+
+
+def test_a_small_jump_back_still_rises() -> None:
+    clock = LiveClock()
+    clock.pts(10.0, 0.0)
+    last = clock.pts(10.5, 0.5)
+    assert clock.pts(10.2, 0.6) == last + 1
+
+
+def test_a_new_connection_goes_on_where_the_time_is() -> None:
+    clock = LiveClock()
+    clock.pts(10.0, 0.0)
+    clock.restart()
+    assert clock.pts(10.1, 4.0) == ticks(4)
+
+
+def test_frames_without_a_time_take_the_moment_they_came() -> None:
+    clock = LiveClock()
+    assert [clock.pts(None, 1 + 0.1 * n) for n in range(3)] == [0, ticks(0.1), ticks(0.2)]
+
+
+class Time:
+    """A clock that waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 5.0
+        self.waits: list[float] = []
+
+    def wait(self, _closing: threading.Event, seconds: float) -> None:
+        self.waits.append(round(seconds, 6))
+        self.now += seconds
+
+
+def test_a_paced_source_is_live_and_waits_for_each_frame() -> None:
+    time = Time()
+    source = Paced(ListSource(clip(4)), lambda: time.now, time.wait)
+    frames = list(source)
+    assert source.info.live
+    assert time.waits == [0, *[pytest.approx(1 / 30, abs=1e-5)] * 3]
+    assert [frame.captured_ns for frame in frames] == [round(1e9 * (5 + n / 30)) for n in range(4)]
+
+
+def test_a_paced_source_ends_when_it_is_closed() -> None:
+    source = Paced(SyntheticSource(24, 32))
+    frames = iter(source)
+    next(frames)
+    source.close()
+    assert next(frames, None) is None
+
+
+def test_a_looped_file_goes_on_for_ever_with_rising_times(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", frames=4, rate=24)
+    with Limited(Looped(path), max_frames=10) as source:
+        frames = list(source)
+        assert source.info.frames == 10
+    times = [frame.pts * frame.time_base for frame in frames]
+    assert times == [Fraction(n, 24) for n in range(10)]
+    assert [frame.index for frame in frames] == list(range(10))
+
+
+def test_a_limited_source_is_thinned() -> None:
+    source = Limited(SyntheticSource(24, 32, Fraction(30)), 5, Fraction(10))
+    assert [frame.pts for frame in source] == [0, 3, 6, 9, 12]
+    assert source.info.rate == 10
