@@ -1,8 +1,9 @@
 """What the exact cheap form of the streaming step gains on a CPU over the form of the official code.
 
-Official form, run by torch: the window's cached features are concatenated, and keys and values of all 32 frames are
-projected again for every new frame. Cheap form: the exported step on ONNX Runtime. Both run in turn in one process on
-the same picture, and their maps are compared. Speed does not depend on the values of the weights, so random ones do.
+Official form, run by torch: the window's cached features are concatenated, keys and values of all 32 frames are
+projected again for every new frame, attention is written out (on a CPU the official code has no fused one), and fusion
+blocks convolve after they resize. Cheap form: the exported step on ONNX Runtime. Both run in turn in one process on the
+same picture, and their maps are compared. Speed does not depend on the values of the weights, so random ones do.
 
     python -m benchmarks.official_form --size 252x252 --rounds 15
 """
@@ -10,10 +11,12 @@ the same picture, and their maps are compared. Speed does not depend on the valu
 from __future__ import annotations
 
 import argparse
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,8 +30,9 @@ from torch import Tensor
 from benchmarks.machine import conditions, write_result
 from engines.onnx import OnnxSession
 from export.config import CONFIGS
-from export.model.attention import attend
 from export.model.depth import VideoDepthAnything
+from export.model.dinov2 import Attention
+from export.model.dpt import FusionBlock, resize
 from export.model.temporal import TemporalAttention, TemporalModule
 from export.to_onnx import Parity, export_step
 from export.verify import moving_picture, normalised
@@ -41,7 +45,7 @@ class OfficialStream:
     """A stream stepped as the official code does it: a growing list of features, concatenated for every frame."""
 
     def __init__(self, network: VideoDepthAnything, height: int, width: int) -> None:
-        self.network = network
+        self.network = as_official(network)
         self.embedding = network.positional_embedding(height, width)
         self.kept: list[list[Tensor]] = []  # for each frame, features [P, 1, C] of the eight attentions
 
@@ -75,12 +79,47 @@ class OfficialStream:
         return out
 
 
+def as_official(network: VideoDepthAnything) -> VideoDepthAnything:
+    """A copy whose backbone attention and fusion blocks run as the official code runs them on a CPU."""
+    official = copy.deepcopy(network)
+    for module in official.modules():
+        if isinstance(module, Attention):
+            module.forward = partial(backbone_attention, module)  # type: ignore[method-assign]
+        elif isinstance(module, FusionBlock):
+            module.forward = partial(fuse, module)  # type: ignore[method-assign]
+    return official
+
+
+def backbone_attention(attention: Attention, x: Tensor) -> Tensor:
+    """Self-attention over the tokens of one frame, written out."""
+    batch, tokens, dim = x.shape
+    q, k, v = attention.qkv(x).reshape(batch, tokens, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
+    mixed = written_out(q, k, v)
+    out: Tensor = attention.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
+    return out
+
+
+def fuse(block: FusionBlock, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """A fusion block that resizes first and convolves at the larger size."""
+    if skip is not None:
+        x = x + block.resConfUnit1(skip)
+    out: Tensor = block.out_conv(resize(block.resConfUnit2(x), size))
+    return out
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention in three operations."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    mixed: Tensor = scores.softmax(-1) @ v
+    return mixed
+
+
 def attend_last(attention: TemporalAttention, window: Tensor) -> Tensor:
     """The newest frame's attention over window [P, T, C], every key and value projected anew. Returns [P, 1, C]."""
     placed = window + attention.pos_encoder.pe[:, : window.shape[1]]
     q = attention._split(attention.to_q(placed[:, -1:]))
     k, v = attention._split(attention.to_k(placed)), attention._split(attention.to_v(placed))
-    out: Tensor = attention.to_out[0](attend(q, k, v).transpose(1, 2).flatten(2))
+    out: Tensor = attention.to_out[0](written_out(q, k, v).transpose(1, 2).flatten(2))
     return out
 
 

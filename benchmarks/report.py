@@ -14,11 +14,38 @@ BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Markdown of the step latencies, or a sentence where nothing was measured."""
+def tables(results: list[dict[str, Any]]) -> str:
+    """Markdown of all results, or a sentence where nothing was measured."""
+    drawn = [part for part in (step_table(results), official_table(results)) if part]
+    return "\n\n".join(drawn) or "Nothing has been measured for this version yet: `make bench`."
+
+
+def official_table(results: list[dict[str, Any]]) -> str:
+    """What the cheap form of the step gains over the official one; empty where it was not measured."""
+    pairs = [result for result in results if result["benchmark"] == "official_form"]
+    if not pairs:
+        return ""
+    lines = [
+        "The exact cheap form of the streaming step against the form of the official code, run in turn in one process:",
+        "",
+        "| network | input | official form, torch, ms | cheap form, ms | ratio (quartiles) | machine |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for result in sorted(pairs, key=lambda pair: (pair["model"], pair["size"])):
+        where, (low, high) = result["conditions"], result["ratio_quartiles"]
+        lines.append(
+            f"| {result['model']} | {result['size']} | {result['official_torch_ms']} "
+            f"| {result['cheap_onnx_ms']}, {where['engine']} | {result['ratio']} ({low} to {high}) "
+            f"| {where['cpu']}, {where['cores']} cores |"
+        )
+    return "\n".join(lines)
+
+
+def step_table(results: list[dict[str, Any]]) -> str:
+    """Step latencies; empty where none were measured."""
     steps = [result for result in results if result["benchmark"] == "step"]
     if not steps:
-        return "Nothing has been measured for this version yet: `make bench`."
+        return ""
     lines = [
         "| network | input | engine | threads | p50 ms | p95 ms | p99 ms | machine |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -45,7 +72,7 @@ def main() -> None:
     """Rewrite the README."""
     results = [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
     readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(), table(results)))
+    readme.write_text(with_table(readme.read_text(), tables(results)))
 
 
 if __name__ == "__main__":
