@@ -186,10 +186,19 @@ def trace(
         )
     assert program is not None
     model = program.model_proto
+    _drop_notes(model)
     if free:
         _name_free_dimensions(model, free)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _drop_notes(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes, which name source files of the machine that exported."""
+    graph = model.graph
+    for noted in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output, graph, model):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
 
 
 def _nested(shapes: tuple[dict[int, object], ...]) -> tuple[object, ...]:

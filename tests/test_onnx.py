@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import export
 from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession, OnnxWindowSession
 from engines.spec import ModelSpec, sha256_of
@@ -152,6 +153,10 @@ def test_the_graph_needs_no_shape_arithmetic(small: Path) -> None:
     arithmetic = {"Shape", "Size", "Range", "NonZero", "If", "Loop", "ConstantOfShape"}
     assert arithmetic.isdisjoint(node.op_type for node in graph.node)
     assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
+
+
+def test_a_graph_names_no_file_of_the_machine_that_exported_it(tiny: Path) -> None:
+    assert str(Path(export.__file__).parent).encode() not in tiny.read_bytes()
 
 
 def test_a_failing_step_is_one_clear_error(tiny: Path) -> None:
