@@ -12,15 +12,17 @@ import pytest
 import export
 from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession, OnnxWindowSession
-from engines.spec import ModelSpec, sha256_of
+from engines.spec import ModelSpec, Precision, sha256_of
 from engines.tensorrt import TensorRtSession
 from export.config import CONFIGS
 from export.errors import ParityError
 from export.reference import TorchSession
 from export.to_onnx import Parity, export_step, export_window
+from stream.offline import offline
 from stream.preprocess import resize_map
 from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice
+from tests.fakes import frame
 from tests.graph_network import GraphNetwork
 from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import assert_close, stream, torch_session
@@ -59,6 +61,30 @@ def test_stream_equals_golden_and_oracle_over_60_frames(small: Path) -> None:
     assert len(got) == 60
     assert_close(got, wanted["depth"])
     np.testing.assert_allclose(got, stream(torch_session("VDA-Small", (70, 98)), images), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_base_streams_as_the_golden(tmp_path: Path) -> None:
+    wanted, path = golden("stream_vitb_70x112"), tmp_path / "base.onnx"
+    export_step(CONFIGS["VDA-Base"], checkpoint("VDA-Base", tmp_path), path, (70, 112), parity=Parity(frames=0))
+    with OnnxSession(path, threads=2) as session:
+        assert_close(stream(session, normalised(wanted["frames"])), wanted["depth"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_offline_is_the_golden(tmp_path: Path, precision: Precision) -> None:
+    path, weights = tmp_path / "window.onnx", checkpoint("VDA-Small", tmp_path)
+    for name, metric in (("offline_vits_70x98", False), ("offline_metric_vits_70x98", True)):
+        wanted = golden(name)
+        frames = [frame(image, number) for number, image in enumerate(wanted["frames"])]
+        export_window(CONFIGS["VDA-Small"], weights, path, SIZE, metric=metric, precision=precision)
+        with OnnxWindowSession(path, threads=2) as session:
+            got = np.stack([one.depth for one in offline(frames, session)])
+        if precision == "fp32":
+            assert_close(got, wanted["depth"])
+        else:
+            assert np.abs(got - wanted["depth"]).mean() <= 1e-2 * wanted["depth"].mean()
 
 
 def test_two_streams_interleaved_on_one_session_equal_each_alone_bit_for_bit(tiny: Path) -> None:
