@@ -133,28 +133,3 @@ def _sink_type(trt: Any) -> Any:
             self.hear(severity <= error, text.strip())
 
     return type("Sink", (trt.ILogger,), {"__init__": start, "log": log})
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What TensorRT could do here, for people who ask. obstacle: why it cannot run; None where it can."""
-
-    gpu: str | None
-    choice: Choice
-    backend: Backend | None
-    obstacle: str | None
-
-
-def outlook(find_device: Callable[[], Device] = load_device) -> Outlook:
-    """Looks for a GPU and for the back end that suits it."""
-    device, obstacle = None, None
-    try:
-        device = find_device()
-    except EngineUnavailable as error:
-        obstacle = str(error)
-    choice = choose_backend(device.capability if device else None)
-    gpu = f"{device.name} ({device.capability[0]}.{device.capability[1]})" if device else None
-    try:
-        return Outlook(gpu, choice, load_backend(choice.name), obstacle)
-    except EngineUnavailable as error:
-        return Outlook(gpu, choice, None, obstacle or str(error))

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from engines import backend
-from engines.backend import Backend, Choice, Complaints, choose_backend, load_backend, load_device, outlook
+from engines.backend import Backend, Choice, Complaints, choose_backend, load_backend, load_device
 from engines.errors import EngineUnavailable
-from tests.fake_device import FakeDevice
 
 BOTH = {"tensorrt", "tensorrt_rtx_bindings"}
 
@@ -89,24 +88,3 @@ def test_only_errors_are_kept_and_each_is_told_once() -> None:
         complaints.sink.log(severity, text)  # type: ignore[attr-defined]
     assert complaints.take() == "bad; worse"
     assert complaints.take() == "no reason given"
-
-
-def test_the_outlook_without_a_gpu_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> FakeDevice:
-        raise EngineUnavailable("no NVIDIA GPU can be used here")
-
-    monkeypatch.setattr(backend, "load_backend", lambda name: Backend(name, "1.7", None))
-    seen = outlook(none)
-    assert (seen.gpu, seen.obstacle) == (None, "no NVIDIA GPU can be used here")
-    assert seen.backend is not None
-    assert seen.choice.name == "tensorrt_rtx"
-
-
-def test_the_outlook_with_a_gpu_names_it_and_its_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "load_backend", lambda name: Backend(name, "10.9", None))
-    seen = outlook(FakeDevice)
-    assert (seen.gpu, seen.choice.name, seen.obstacle) == ("Fake GPU (9.0)", "tensorrt", None)
-    monkeypatch.undo()
-    monkeypatch.setattr(backend, "is_installed", lambda _: False)
-    seen = outlook(FakeDevice)
-    assert (seen.backend, seen.obstacle) == (None, "TensorRT is not installed: pip install 'depthcast[tensorrt]'")
