@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 
+RESULTS = Path(__file__).parent / "results"
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Machine, software and commit of a measurement.
