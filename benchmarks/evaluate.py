@@ -95,9 +95,7 @@ def evaluate(
     for row, found in zip(maps, predict(pictures_of(sequence)), strict=True):
         row[:] = at_depth(found, row.shape)
         told()
-    depths = {
-        alignment: aligned_depth(maps, truth.depth, sequence.cap_m, unit, alignment) for alignment in ALIGNMENTS
-    }
+    depths = {alignment: aligned_depth(maps, truth.depth, sequence.cap_m, unit, alignment) for alignment in ALIGNMENTS}
     aligned = {alignment: errors(depth, truth.depth, sequence.cap_m) for alignment, depth in depths.items()}
     tae = None
     if truth.poses is not None and truth.camera is not None:

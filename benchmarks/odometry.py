@@ -7,6 +7,7 @@ Direct alignment: brightness and depth of one frame must agree with the other's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,13 @@ class View:
         """Every factor-th pixel, brightness averaged over its block."""
         height, width = (side // factor * factor for side in self.grey.shape)
         blocks = self.grey[:height, :width].reshape(height // factor, factor, width // factor, factor)
-        return View(blocks.mean(axis=(1, 3)), self.depth[: height : factor, : width : factor])
+        return View(blocks.mean(axis=(1, 3)), self.depth[:height:factor, :width:factor])
 
 
 def trajectory(views: list[View], camera: Camera) -> list[Doubles]:
     """Camera to world of every view, 4×4, the first one's the identity. Motion starts from the one before."""
     poses, step = [np.eye(4)], np.eye(4)
-    for before, now in zip(views, views[1:], strict=False):
+    for before, now in pairwise(views):
         step = motion(before, now, camera, step)
         poses.append(poses[-1] @ np.linalg.inv(step))
     return poses

@@ -40,7 +40,9 @@ def column_over_time(path: Path, evaluations: Mapping[str, Evaluation], truth: F
     known = truth[truth > 0]
     low, high = np.quantile(1 / known, (0.02, 0.98))
     figure = Figure(figsize=(9, 1.6 * len(columns)), layout="constrained")
-    for axes, (name, depth) in zip(np.atleast_1d(np.array(figure.subplots(len(columns)))), columns.items(), strict=True):
+    for axes, (name, depth) in zip(
+        np.atleast_1d(np.array(figure.subplots(len(columns)))), columns.items(), strict=True
+    ):
         axes.imshow(middle_column(depth), cmap="inferno", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
         axes.set_ylabel(name)
         axes.set_xticks([])

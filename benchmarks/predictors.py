@@ -62,5 +62,3 @@ def as_frames(pictures: Iterable[Picture]) -> Iterator[Frame]:
     for index, picture in enumerate(pictures):
         coded = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         yield Frame(coded, index, index, 1 / RATE, time.monotonic_ns())
-
-

@@ -100,9 +100,7 @@ def scannet(folder: Path) -> Iterator[Sequence]:
             pose = np.loadtxt(root / "pose" / f"{picture.stem}.txt")
             known = pose if np.isfinite(pose).all() else None
             shots.append(Shot(picture, root / "depth" / f"{picture.stem}.png", known))
-        yield Sequence(
-            root.name, tuple(shots), scaled_png(1000), INDOOR_CAP_M, _camera(matrix), Crop(8, -8, 11, -11)
-        )
+        yield Sequence(root.name, tuple(shots), scaled_png(1000), INDOOR_CAP_M, _camera(matrix), Crop(8, -8, 11, -11))
 
 
 def kitti(folder: Path) -> Iterator[Sequence]:
@@ -174,8 +172,9 @@ def _lines(path: Path) -> list[str]:
 
 def _numbered(folder: Path, suffix: str) -> list[Path]:
     """Files by the number in their names: 2.jpg comes before 10.jpg."""
-    files = [path for path in folder.glob(f"*{suffix}")]
-    return sorted(files, key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+    return sorted(
+        folder.glob(f"*{suffix}"), key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name)
+    )
 
 
 def _same_names(pictures: Path, depths: Path) -> list[Shot]:
@@ -204,7 +203,7 @@ LAYOUTS = {
         Layout("sintel", "training/{clean,depth,camdata_left}/<scene>/frame_N.*", sintel, frames=100),
         Layout("tum", "rgbd_dataset_*/{rgb.txt,depth.txt,groundtruth.txt} and the files they list", tum),
         Layout("7-scenes", "<scene>/seq-NN/frame-N.{color.png,depth.png,pose.txt}", seven_scenes),
-        Layout("plain", "{rgb/NAME.jpg,depth/NAME.png (mm),meta.json}, optionally frames.csv, groundtruth.txt", plain),
+        Layout("plain", "{rgb/NAME.jpg,depth/NAME.png,meta.json}", plain),
     )
 }
 """The folders that `benchmarks.accuracy` reads."""
