@@ -41,7 +41,7 @@ def conditions(engine: str) -> Conditions:
     return Conditions(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
@@ -49,6 +49,11 @@ def conditions(engine: str) -> Conditions:
         numpy=version("numpy"),
         commit=_commit(),
     )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory_bytes() -> int:

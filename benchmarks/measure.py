@@ -50,7 +50,13 @@ class Ratio:
         return cls(median, low, high)
 
 
-def interleave(variants: Mapping[str, Step], rounds: int, warm_up: int = 0) -> dict[str, NDArray[np.float64]]:
+REST_S = 0.005
+"""Between two variants: the threads of ONNX Runtime spin for a while after a run, and would slow the next one down."""
+
+
+def interleave(
+    variants: Mapping[str, Step], rounds: int, warm_up: int = 0, rest_s: float = REST_S
+) -> dict[str, NDArray[np.float64]]:
     """Milliseconds [rounds] of each variant.
 
     Every round runs each variant once, starting with another one each time, so that what disturbs the machine
@@ -66,4 +72,6 @@ def interleave(variants: Mapping[str, Step], rounds: int, warm_up: int = 0) -> d
             variants[name]()
             if index >= 0:
                 taken[name][index] = (time.perf_counter_ns() - began) / 1e6
+            if len(names) > 1:
+                time.sleep(rest_s)
     return taken
