@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +80,7 @@ def main(
     name = name or f"{layout}-{folder.resolve().name}"
     out.mkdir(parents=True, exist_ok=True)
     found = [run(sequence, ways, wanted, peer, estimate_motion, out / f"{name}-{model}") for sequence in sequences]
-    result = {
+    result: dict[str, Any] = {
         "benchmark": "accuracy",
         "model": wanted.model.label,
         "data": name,
@@ -93,7 +94,7 @@ def main(
     }
     path = results / f"accuracy-{name}-{wanted.model.label.lower()}.json"
     write_result(path, result)
-    for way, figures in result["mean"].items():  # type: ignore[attr-defined]
+    for way, figures in result["mean"].items():
         typer.echo(f"{way:8} {figures}")
     typer.echo(f"→ {path}, {out}")
 
@@ -104,16 +105,14 @@ def run(
     """All ways on one sequence; its CSV file and plots are written as well."""
     out = out.with_name(f"{out.name}-{sequence.name.replace('/', '-')}")
     evaluations: dict[str, Evaluation] = {}
-    flickers = {}
+    flickers: dict[str, float] = {}
     with bar(sequence.name) as progress, ExitStack() as opened:
         task = progress.add_task("ground truth", total=len(sequence.shots))
-        truth = truth_of(sequence, estimate_motion, lambda: progress.advance(task))
+        truth = truth_of(sequence, estimate_motion, partial(progress.advance, task))
         for way in ways:
             task = progress.add_task(way.value, total=len(sequence.shots))
             method = opened.enter_context(opened_method(way, wanted, peer, sequence))
-            evaluations[way] = evaluate(
-                method.predict, method.unit, sequence, truth, lambda task=task: progress.advance(task)
-            )
+            evaluations[way] = evaluate(method.predict, method.unit, sequence, truth, partial(progress.advance, task))
             flickers[way] = still_flicker(method.predict, sequence.picture(0))
     write_csv(out.with_suffix(".csv"), evaluations)
     plots.error_over_time(out.with_name(out.name + "-error.png"), evaluations)

@@ -73,7 +73,7 @@ def main(
     with ExitStack() as stack:
         opens = [(each, stack.enter_context(opened(each, (height, width)))) for each in map(parse, variants)]
         measured = measure(opens, (height, width), frames, warm_up, step_only)
-        result = {
+        result: dict[str, Any] = {
             "benchmark": "latency",
             "name": name,
             "frame": frame,

@@ -78,9 +78,11 @@ def _first_with_readings(known: NDArray[np.bool_]) -> slice:
 def _one_fit(maps: Floats, truth: Floats, known: NDArray[np.bool_], to_align: Floats, cap_m: float) -> Floats:
     if not known.any():
         return np.full(to_align.shape, cap_m, np.float32)
-    scale, shift = fit(maps[known], 1 / truth[known])
+    wanted: Floats = (1 / truth[known]).astype(np.float32)
+    scale, shift = fit(maps[known], wanted)
     inverse = np.maximum(to_align * np.float32(scale) + np.float32(shift), LEAST)
-    return np.clip(1 / inverse, LEAST, cap_m)
+    depth: Floats = np.clip(1 / inverse, LEAST, cap_m).astype(np.float32, copy=False)
+    return depth
 
 
 def errors(depth: Floats, truth: Floats, cap_m: float) -> Errors:
@@ -104,9 +106,10 @@ def alignment_errors(depth: Floats, poses: list[NDArray[np.float64]], camera: Ca
     """
     found = np.full(max(0, len(depth) - 1), np.nan)
     for index in range(len(found)):
-        step = np.linalg.inv(poses[index + 1]) @ poses[index]
+        step: NDArray[np.float64] = np.linalg.inv(poses[index + 1]) @ poses[index]
+        inverse: NDArray[np.float64] = np.linalg.inv(poses[index]) @ poses[index + 1]
         there = reprojection_error(depth[index], depth[index + 1], step, camera)
-        back = reprojection_error(depth[index + 1], depth[index], np.linalg.inv(step), camera)
+        back = reprojection_error(depth[index + 1], depth[index], inverse, camera)
         found[index] = 100 * (there + back) / 2
     return found
 

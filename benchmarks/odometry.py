@@ -72,8 +72,7 @@ class _Field:
 
     @classmethod
     def of(cls, values: Doubles) -> _Field:
-        down, across = np.gradient(values)
-        return cls(values, down, across)
+        return cls(values, np.asarray(np.gradient(values, axis=0)), np.asarray(np.gradient(values, axis=1)))
 
     def near(self, v: Doubles, u: Doubles, at: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Doubles:
         """Value at (v, u), from the pixel `at` next to it."""
@@ -91,7 +90,7 @@ def _refined(one: View, other: View, camera: Camera, step: Doubles) -> Doubles:
         found = _normal_equations(moved, one.grey[rows, columns], grey, depth, camera)
         if found is None:
             return step
-        twist = np.linalg.solve(found[0] + 1e-9 * np.eye(6), found[1])
+        twist: Doubles = np.asarray(np.linalg.solve(found[0] + 1e-9 * np.eye(6), found[1]), np.float64)
         step = exponential(twist) @ step
         if np.abs(twist).max() < SMALLEST_STEP:
             break

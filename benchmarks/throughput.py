@@ -41,7 +41,7 @@ def main(
     chosen = parse(variant)
     with opened(chosen, (height, width)) as session:
         grown = memory_per_stream(session, max(counts))
-        result = {
+        result: dict[str, Any] = {
             "benchmark": "throughput",
             **described(chosen, session),
             "rounds": rounds,
@@ -52,7 +52,7 @@ def main(
         }
         path = results / f"throughput-{session.spec.name.lower()}-{result['size']}-{result['engine']}.json"
     write_result(path, result)
-    for part in result["parts"]:  # type: ignore[attr-defined]
+    for part in result["parts"]:
         typer.echo(f"{part['streams']:3} streams, {part['way']:26} {part['fps']:7.1f} frames/s")
     typer.echo(f"→ {path}")
 

@@ -5,7 +5,7 @@
 
 Policies are data, in `stream/policy.py`. All run on the network's own graph, slots they do not use masked, so that
 their latency here is that of the full window; memory is what a graph with no more slots than they need would keep
-(`benchmarks.scaling` times such graphs). The cut is made: the sequence is spliced, its two halves in turns of 25 frames.
+(`benchmarks.scaling` times such graphs). Cuts are made: the sequence is spliced, its halves in turns of 25 frames.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(
     with step_session(wanted, (height, width), Settings.from_environment(), typer.echo) as session:
         own = session.spec.window
         policies = [policy for policy in POLICIES if policy.fits(own) and _is_new(policy, own.slots)]
-        result = {
+        result: dict[str, Any] = {
             "benchmark": "windows",
             "model": session.spec.name,
             "size": size_text(session.spec.size),
@@ -75,7 +75,7 @@ def main(
         }
     path = results / f"windows-{session.spec.name.lower()}.json"
     write_result(path, result)
-    for line in result["policies"]:  # type: ignore[attr-defined]
+    for line in result["policies"]:
         typer.echo(line)
 
 
