@@ -11,6 +11,7 @@ their latency here is that of the full window; memory is what a graph with no mo
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,6 @@ TURN = 25
 AFTER_CUT = 8
 """Frames behind a splice that count for what a cut does."""
 FRAME = (480, 640)
-ROUNDS = 40
 
 
 def main(
@@ -51,6 +51,7 @@ def main(
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     first: Annotated[int, typer.Option(min=0)] = 0,
     frames: Annotated[int | None, typer.Option(min=2)] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of the latency, all policies in turn.")] = 40,
     results: Annotated[Path, typer.Option(help="Folder of the JSON file.")] = RESULTS,
 ) -> None:
     """Measure, print lines, and write JSON."""
@@ -63,6 +64,8 @@ def main(
     with step_session(wanted, (height, width), Settings.from_environment(), typer.echo) as session:
         own = session.spec.window
         policies = [policy for policy in POLICIES if policy.fits(own) and _is_new(policy, own.slots)]
+        cost_of_each = costs(session, policies, picture, rounds)
+        gain_of_each = gains(session, policies, sequence, truth)
         result: dict[str, Any] = {
             "benchmark": "windows",
             "model": session.spec.name,
@@ -70,7 +73,7 @@ def main(
             "data": Path(folder).name if data else None,
             "frames": 0 if sequence is None else len(sequence.shots),
             "left_out": [policy.name for policy in POLICIES if not policy.fits(own)],
-            "policies": measure(session, policies, picture, sequence, truth),
+            "policies": [cost | gain for cost, gain in zip(cost_of_each, gain_of_each, strict=True)],
             "conditions": asdict(conditions(engine_of(session))),
         }
     path = results / f"windows-{session.spec.name.lower()}.json"
@@ -84,31 +87,38 @@ def _is_new(policy: WindowPolicy, slots: int) -> bool:
     return policy.frames is None or policy.anchored or policy.frames != slots + 1
 
 
-def measure(
-    session: Session, policies: list[WindowPolicy], picture: Picture, sequence: Sequence | None, truth: Truth | None
-) -> list[dict[str, Any]]:
-    """All figures of each policy; latency of all in turn."""
+def costs(session: Session, policies: list[WindowPolicy], picture: Picture, rounds: int) -> list[dict[str, Any]]:
+    """Latency of each policy, all in turn; memory; and what flickers on a picture that stands still."""
     estimators = {policy.name: DepthEstimator(session, policy=policy) for policy in policies}
-    steps = {name: (lambda estimator=each: estimator.step_array(picture)) for name, each in estimators.items()}
-    ms = interleave(steps, ROUNDS, 5)
-    base = ms[policies[0].name]
+    ms = interleave({name: partial(each.step_array, picture) for name, each in estimators.items()}, rounds, 5)
     lines = []
-    with bar("windows") as progress:
-        task = progress.add_task("policies", total=len(policies))
-        for policy in policies:
-            rule = policy.rule(session.spec.window)
-            line = {
+    for policy in policies:
+        rule = policy.rule(session.spec.window)
+        lines.append(
+            {
                 "policy": policy.name,
                 "places": len(rule.offsets),
                 "slots": rule.slots,
                 "stream_bytes": cache_bytes(session.spec, rule.slots),
                 "p50_ms": Durations.of(ms[policy.name]).p50_ms,
-                "ratio_to_first": asdict(Ratio.of(ms[policy.name], base)),
+                "ratio_to_first": asdict(Ratio.of(ms[policy.name], ms[policies[0].name])),
                 "still_flicker": still_flicker(streaming(session, policy), picture),
             }
-            if sequence is not None and truth is not None:
-                line |= consistency(session, policy, sequence, truth)
-            lines.append(line)
+        )
+    return lines
+
+
+def gains(
+    session: Session, policies: list[WindowPolicy], sequence: Sequence | None, truth: Truth | None
+) -> list[dict[str, Any]]:
+    """Accuracy and consistency of each policy; nothing without a sequence."""
+    if sequence is None or truth is None:
+        return [{} for _ in policies]
+    with bar("windows") as progress:
+        task = progress.add_task("policies", total=len(policies))
+        lines = []
+        for policy in policies:
+            lines.append(consistency(session, policy, sequence, truth))
             progress.advance(task)
     return lines
 
