@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.metrics import (
+    Alignment,
     Camera,
     Floats,
     aligned_depth,
@@ -27,6 +28,12 @@ def room(frames: int = 3) -> Floats:
     return np.stack([np.repeat(rows, 20, axis=1) / (1 + 0.1 * frame) for frame in range(frames)])
 
 
+def inverse(truth: Floats, scale: float = 1.0, shift: float = 0.0) -> Floats:
+    """Maps that are right but for these two; what has no reading is 1 m."""
+    maps: Floats = (scale / np.where(truth > 0, truth, 1) + shift).astype(np.float32)
+    return maps
+
+
 def forward(metres: float) -> NDArray[np.float64]:
     """Pose of a camera that has gone forward."""
     pose = np.eye(4)
@@ -36,7 +43,7 @@ def forward(metres: float) -> NDArray[np.float64]:
 
 def test_maps_right_but_for_scale_and_shift_have_no_error() -> None:
     truth = room()
-    found = errors(aligned_depth(7 / truth + 3, truth, CAP, Unit.RELATIVE), truth, CAP)
+    found = errors(aligned_depth(inverse(truth, 7, 3), truth, CAP, Unit.RELATIVE), truth, CAP)
     assert found.frames == (0, 1, 2)
     np.testing.assert_allclose(found.abs_rel, 0, atol=1e-5)
     np.testing.assert_array_equal(found.delta1, 1)
@@ -51,9 +58,10 @@ def test_a_constant_map_of_two_depths() -> None:
 
 def test_one_fit_for_the_sequence_keeps_drift_that_a_fit_for_each_frame_forgives() -> None:
     truth = room(2)
-    maps = 1 / truth
+    maps = inverse(truth)
     maps[1] *= 2  # the second frame is said to be twice as near
-    depths = {kind: aligned_depth(maps, truth, CAP, Unit.RELATIVE, kind) for kind in ("each frame", "first frame")}  # type: ignore[misc]
+    kinds: tuple[Alignment, ...] = ("each frame", "first frame")
+    depths = {kind: aligned_depth(maps, truth, CAP, Unit.RELATIVE, kind) for kind in kinds}
     assert errors(depths["each frame"], truth, CAP).abs_rel == pytest.approx([0, 0], abs=1e-5)
     assert errors(depths["first frame"], truth, CAP).abs_rel == pytest.approx([0, 0.5], abs=1e-5)
     whole = errors(aligned_depth(maps, truth, CAP, Unit.RELATIVE), truth, CAP)
@@ -63,7 +71,7 @@ def test_one_fit_for_the_sequence_keeps_drift_that_a_fit_for_each_frame_forgives
 def test_the_first_frame_with_readings_is_the_one_that_is_fitted() -> None:
     truth = room(3)
     truth[0] = 0
-    depth = aligned_depth(5 / np.where(truth > 0, truth, 1), truth, CAP, Unit.RELATIVE, "first frame")
+    depth = aligned_depth(inverse(truth, 5), truth, CAP, Unit.RELATIVE, "first frame")
     found = errors(depth, truth, CAP)
     assert found.frames == (1, 2)
     np.testing.assert_allclose(found.abs_rel, 0, atol=1e-5)
