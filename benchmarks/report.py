@@ -86,6 +86,7 @@ def section(kinds: Kinds) -> str:
         ("One frame, from decoded picture to map; decoding and encoding left out:", tables.latency, "latency"),
         ("Glass to glass, from the camera's clock to the viewer's:", tables.live, "live"),
         (ACCURACY, tables.accuracy, "accuracy"),
+        ("", tables.motion_notes, "accuracy"),
         (SIDE_BY_SIDE, tables.side_by_side, "side_by_side"),
         ("TensorRT engines:", tables.gpu, "gpu"),
     )
@@ -149,7 +150,7 @@ def quality_chapters(kinds: Kinds) -> dict[str, list[str]]:
 
 def explained(words: str, drawn: str) -> str:
     """A table under its words; nothing without the table."""
-    return f"{words}\n\n{drawn}" if drawn else ""
+    return f"{words}\n\n{drawn}".lstrip() if drawn else ""
 
 
 PLOTTED = {

@@ -161,7 +161,7 @@ def side_by_side(results: list[Result]) -> str:
         (
             result["model"],
             result["size"],
-            f"cpu, {result['threads']} threads" if result["device"] == "cpu" else result["device"],
+            device(result),
             f"{result['official']['p50_ms']:.0f}",
             f"{result['ours']['p50_ms']:.0f}, {result['engine']}",
             spread(result["speed_ratio"]),
@@ -183,6 +183,12 @@ def side_by_side(results: list[Result]) -> str:
         "load",
     )
     return table(heads, rows)
+
+
+def device(result: Result) -> str:
+    """And its threads, on a CPU."""
+    threads = result["threads"]
+    return f"cpu, {threads} thread{'s' * (threads > 1)}" if result["device"] == "cpu" else str(result["device"])
 
 
 def peer(results: list[Result]) -> str:
