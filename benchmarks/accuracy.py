@@ -126,9 +126,13 @@ def run(
     }
 
 
-def over_time(evaluation: Evaluation) -> list[float]:
-    """AbsRel of each frame under the fit over the sequence: what the report draws."""
-    return [round(float(value), 4) for value in evaluation.aligned["sequence"].abs_rel]
+def over_time(evaluation: Evaluation) -> dict[str, list[float] | None]:
+    """AbsRel of each frame and TAE of each pair under the fit over the sequence: what the report draws."""
+    tae = evaluation.tae
+    return {
+        "abs_rel": [round(float(value), 4) for value in evaluation.aligned["sequence"].abs_rel],
+        "tae": None if tae is None else [round(float(value), 3) for value in np.nan_to_num(tae)],
+    }
 
 
 @contextmanager

@@ -87,6 +87,7 @@ def section(kinds: Kinds) -> str:
         ("Glass to glass, from the camera's clock to the viewer's:", tables.live, "live"),
         (ACCURACY, tables.accuracy, "accuracy"),
         ("", tables.motion_notes, "accuracy"),
+        ("", lambda _: plot(kinds, "accuracy.svg", "docs/plots"), "accuracy"),
         (SIDE_BY_SIDE, tables.side_by_side, "side_by_side"),
         ("TensorRT engines:", tables.gpu, "gpu"),
     )
@@ -158,15 +159,15 @@ PLOTTED = {
     "size.svg": ("scaling", "time against the size of the input"),
     "window.svg": ("scaling", "time and memory against the window"),
     "run.svg": ("scaling", "time and memory over a long run"),
-    "accuracy.svg": ("accuracy", "error of each frame"),
+    "accuracy.svg": ("accuracy", "error from frame to frame"),
     "roofline.svg": ("roofline", "operations per second against operations per byte"),
 }
 """File name to the kind of results it is drawn from, and what it shows."""
 
 
-def plot(kinds: Kinds, name: str) -> str:
-    """The picture in the page, "" where nothing can be drawn."""
-    return f"![{PLOTTED[name][1]}](plots/{name})" if name in plot_names(kinds) else ""
+def plot(kinds: Kinds, name: str, folder: str = "plots") -> str:
+    """The picture, "" where nothing can be drawn."""
+    return f"![{PLOTTED[name][1]}]({folder}/{name})" if name in plot_names(kinds) else ""
 
 
 def plot_names(kinds: Kinds) -> list[str]:

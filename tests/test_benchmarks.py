@@ -134,7 +134,7 @@ def test_accuracy_from_a_folder_to_json_csv_and_pictures(tmp_path: Path) -> None
         assert found["mean"][way]["abs_rel_first_frame"] < 0.02
     assert found["mean"]["stream"]["tae"] == found["mean"]["frame"]["tae"]  # this network has no memory
     assert found["sequences"][0]["poses"] == "given"
-    assert len(found["sequences"][0]["over_time"]["stream"]) == 12
+    assert len(found["sequences"][0]["over_time"]["stream"]["tae"]) == 11
     with (tmp_path / "out" / "ramp-nano-data.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 3 * 12
