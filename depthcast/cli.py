@@ -16,6 +16,7 @@ from depthcast.commands.export import export
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
+from depthcast.commands.serve import serve
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
 from stream.errors import StreamError
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(serve)
 app.command()(models)
 app.command()(pull)
 app.command()(export)

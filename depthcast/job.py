@@ -11,7 +11,7 @@ from fractions import Fraction
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, is_live, open_outputs
+from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.settings import Settings
 from engines.spec import ModelSpec
@@ -80,8 +80,8 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        sinks = open_outputs(job.outputs, self.source.info, job.look, self.model, sound_of)
-        stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of) as sinks:
+            stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from depthcast.errors import UsageError
+from depthcast.service.ports import HttpPorts
 from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
@@ -58,21 +59,24 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
 
 
-def open_outputs(
+@contextmanager
+def opened_outputs(
     outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
-) -> list[Sink]:
-    """Open all; where one cannot be opened, those before it are undone. Raises SinkError.
+) -> Iterator[list[Sink]]:
+    """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
     sound_of: the file whose sound goes with the video.
+    Raises SinkError or UsageError; nothing is left open or written then.
     """
+    ports = HttpPorts()
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
             sink = _opened(uri, info, look, model, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
-        undone.pop_all()
-    return sinks
+        undone.enter_context(ports.serving())
+        yield sinks
 
 
 def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:

@@ -1,0 +1,41 @@
+"""Who is served where, known before anything listens: outputs that name one address share a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+
+class HttpPorts:
+    """The HTTP servers of one run. The web framework is loaded only where one is needed."""
+
+    __slots__ = ("_routers",)
+
+    def __init__(self) -> None:
+        self._routers: dict[tuple[str, int], list[APIRouter]] = {}
+
+    def mount(self, host: str, port: int, router: APIRouter) -> None:
+        """Have these routes served at the address; an empty host is every address, port 0 a free one."""
+        self._routers.setdefault((host, port), []).append(router)
+
+    @contextmanager
+    def serving(self) -> Iterator[tuple[str, ...]]:
+        """Serve all inside the block; yields their URLs in order of mounting.
+
+        Raises UsageError where an address cannot be listened on.
+        """
+        if not self._routers:
+            yield ()
+            return
+        from depthcast.service.app import create_app
+        from depthcast.service.server import serving
+
+        with ExitStack() as servers:
+            yield tuple(
+                servers.enter_context(serving(create_app(*routers), host, port))
+                for (host, port), routers in self._routers.items()
+            )
