@@ -61,8 +61,8 @@ class LiveRun:
 class LiveStream:
     """One output of a run that can be watched.
 
-    watch: where, as a URL or a path relative to the page, WHEP is spoken; empty where it cannot be joined.
-    viewers: how many watch now.
+    watch: where, as a path relative to the page, WHEP is spoken; empty where it cannot be joined.
+    viewers: how many watch now. token: what one must know to see it or to change it, if anything.
     """
 
     name: str
@@ -70,6 +70,7 @@ class LiveStream:
     painter: Painter
     watch: str = ""
     viewers: Callable[[], int] = field(default=lambda: 0)
+    token: str | None = field(default=None, repr=False)
 
 
 class LiveStreams:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 WEB = Path(__file__).parents[1] / "web"
+_KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
@@ -26,16 +26,15 @@ def page_router() -> APIRouter:
     """A route for each file; nothing else of the folder's tree can be asked for."""
     router = APIRouter(tags=["page"], include_in_schema=False)
     for path in sorted(WEB.iterdir()):
-        if path.is_file():
+        if path.suffix in _KINDS:
             _add(router, "/" if path.name == "index.html" else f"/{path.name}", path)
     return router
 
 
 def _add(router: APIRouter, url: str, path: Path) -> None:
-    kind = mimetypes.types_map.get(path.suffix, "text/javascript" if path.suffix == ".js" else "application/octet-stream")
 
     async def file(request: Request) -> Response:
-        response = FileResponse(path, media_type=kind, headers=_HEADERS, stat_result=path.stat())
+        response = FileResponse(path, media_type=_KINDS[path.suffix], headers=_HEADERS, stat_result=path.stat())
         if request.headers.get("If-None-Match") == response.headers["ETag"]:
             return Response(status_code=304, headers={**_HEADERS, "ETag": response.headers["ETag"]})
         return response

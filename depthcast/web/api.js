@@ -41,12 +41,17 @@ export async function change(path, wishes) {
 
 async function refusal(response) {
   const retryAfterS = Number(response.headers.get("Retry-After")) || undefined;
-  let message = `${response.status} ${response.statusText}`;
+  const body = (await response.text().catch(() => "")).trim();
+  return new Refused(response.status, wordsOf(body) || `${response.status} ${response.statusText}`, retryAfterS);
+}
+
+// Ours are JSON with a detail, those of WHIP and WHEP plain text.
+function wordsOf(body) {
+  if (!body.startsWith("{")) return body.slice(0, 300);
   try {
-    const { detail } = await response.json();
-    message = typeof detail === "string" ? detail : detail.map((one) => one.msg).join("; ");
+    const { detail } = JSON.parse(body);
+    return typeof detail === "string" ? detail : detail.map((one) => one.msg).join("; ");
   } catch {
-    // The status alone must do.
+    return "";
   }
-  return new Refused(response.status, message, retryAfterS);
 }

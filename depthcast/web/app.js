@@ -33,7 +33,7 @@ async function begin() {
 
 async function refresh() {
   page.options = await withKey(() => read("live/options"));
-  page.streams = (await read("live/streams")).streams;
+  page.streams = (await withKey(() => read("live/streams"))).streams;
   one("version").textContent = `depthcast ${page.options.version}`;
   fillSources();
   fillModels();
@@ -168,6 +168,7 @@ async function useCamera() {
     page.camera.getVideoTracks()[0].addEventListener("ended", () => failed(new Refused(0, "The camera was taken away.")));
   }
   one("picture-video").srcObject = page.camera;
+  showPair();
   fillDevices();
   hint("Waiting for the first depth…");
   const wishes = new URLSearchParams({ model: one("model").value, colormap: chosenColours() });
@@ -296,7 +297,7 @@ function showPaused(paused) {
 
 // Camera: two videos here. A running stream: one video, which the server may have put together.
 function showPair() {
-  const isPair = !chosenStream() && one("source").value === CAMERA && one("beside").checked;
+  const isPair = Boolean(page.camera) && !chosenStream() && one("beside").checked;
   one("picture").hidden = !isPair;
   one("stage").toggleAttribute("data-pair", isPair);
   one("depth-name").textContent = chosenStream() ? chosenStream().name : "Depth";
@@ -305,7 +306,7 @@ function showPair() {
 function fitScreens() {
   for (const video of document.querySelectorAll("video")) {
     if (!video.videoWidth) continue;
-    video.parentElement.style.setProperty("--ratio", `${video.videoWidth} / ${video.videoHeight}`);
+    video.closest("figure").style.setProperty("--ratio", (video.videoWidth / video.videoHeight).toFixed(4));
   }
 }
 
