@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -13,7 +13,9 @@ from depthcast.exports import Progress, Say
 from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from engines.session import Session
 from engines.spec import ModelSpec
 from stream.estimator import DepthEstimator
 from stream.offline import offline
@@ -28,6 +30,8 @@ from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 _GAP_S = 1.0
 """A longer pause between two frames restarts the window, unless the source is slower than that."""
 _GAP_FRAMES = 3
+Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
+"""Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,22 @@ class Prepared:
     estimate: Estimate
     timings: StageTimes
 
-    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
+    def run(
+        self,
+        progress: Callable[[Stats], None] | None = None,
+        stop: threading.Event | None = None,
+        ports: HttpPorts | None = None,
+    ) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
+        ports: HTTP servers that outputs may share with what is mounted there already.
         Raises StreamError or EngineError; no output is left then.
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of) as sinks:
+        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, ports) as sinks:
             stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -95,9 +105,12 @@ class Prepared:
 
 
 @contextmanager
-def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None = None) -> Iterator[Prepared]:
+def prepared(
+    job: Job, settings: Settings, say: Say, progress: Progress | None = None, lend: Lend | None = None
+) -> Iterator[Prepared]:
     """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
+    lend: gives the session that steps frame by frame; None: it has one of its own.
     Raises DepthcastError, StreamError or EngineError.
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
@@ -114,7 +127,11 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
             spec = windows.spec
             estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
-            session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
+            session = opened.enter_context(
+                lend(job.wanted, frame, say, progress)
+                if lend
+                else step_session(job.wanted, frame, settings, say, progress)
+            )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
         yield Prepared(job, source, spec.name, estimate, timings)

@@ -61,14 +61,19 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
 
 @contextmanager
 def opened_outputs(
-    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
+    outputs: Sequence[SinkUri],
+    info: SourceInfo,
+    look: Look,
+    model: str,
+    sound_of: Path | None,
+    ports: HttpPorts | None = None,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
-    sound_of: the file whose sound goes with the video.
+    sound_of: the file whose sound goes with the video. ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
-    ports = HttpPorts()
+    ports = HttpPorts() if ports is None else ports
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:

@@ -13,9 +13,10 @@ from engines.errors import StepError
 from stream.controls import Controls
 from stream.frame import DepthFrame, Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
-from stream.sinks import Sink
+from stream.pacing import Rhythm
+from stream.sinks import Sink, Watched
 from stream.sources import Source
-from stream.stats import StageTimes, Stats
+from stream.stats import SinkStats, StageTimes, Stats
 
 _LOG = logging.getLogger(__name__)
 _SINK_PLACES = 2
@@ -56,8 +57,8 @@ def run(
     estimate: one frame at a time (`DepthEstimator.step`), or `OverFrames`; runs in the calling thread.
     progress: called in the calling thread at most ten times a second, and once after the last frame.
     stop: ends the run after what is in flight; looked at between two frames, and while a live source sends none.
-    stale_after_s: a live source that sends nothing for so long is away: its last map is given to the sinks again,
-        marked stale, a few times a second. Sources of less than one frame in that time flicker between the two.
+    stale_after_s: a live source that sends nothing for so long, and for three times the usual, is away: its last map
+        is given to the sinks again, marked stale, a few times a second.
     timings: stages recorded elsewhere (`DepthEstimator.timings`), to be listed with the run's own.
     controls: while they say so, a live run is paused: its frames are let go and its last map is held as above.
     Raises the first error of any worker; the other workers have ended by then. A live source's run goes on after a
@@ -84,9 +85,10 @@ class _Run:
         self._sinks = {_label(sink, number): sink for number, sink in enumerate(sinks)}
         self._stop = stop
         self._timings = timings
-        self._stale_after_ns = round(stale_after_s * 1e9)
+        self._stale_after_s = stale_after_s
         self._look_every_s = min(_LOOK_EVERY_S, stale_after_s)
         self._controls = controls
+        self._rhythm = Rhythm(source.info.rate)
         self._last: DepthFrame | None = None
         self._ages = StageTimes()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
@@ -126,6 +128,7 @@ class _Run:
                 if frame is None:
                     break
                 self._frames_in += 1
+                self._rhythm.note(frame.captured_ns / 1e9)
                 self._frames.put(frame)
             self._frames.close()
         except BaseException as error:
@@ -190,7 +193,7 @@ class _Run:
             return
         frame = self._last.frame
         age_ns = now_ns - frame.captured_ns
-        if age_ns < self._stale_after_ns:
+        if age_ns < self._rhythm.away_after_s(self._stale_after_s) * 1e9:
             return
         pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
         shown = replace(frame, pts=pts, captured_ns=now_ns)
@@ -245,7 +248,15 @@ class _Run:
             elapsed_s=(time.monotonic_ns() - self._began_ns) / 1e9,
             ages=self._ages.summary(),
             stages=self._timings.summary(),
+            waiting=len(self._frames),
+            sinks=tuple(self._sink_stats(label, sink) for label, sink in self._sinks.items()),
         )
+
+    def _sink_stats(self, label: str, sink: Sink) -> SinkStats:
+        outbox = self._outboxes[label]
+        if isinstance(sink, Watched):
+            return SinkStats(label, len(outbox), outbox.dropped + sink.dropped, sink.viewers, sink.sent_bytes)
+        return SinkStats(label, len(outbox), outbox.dropped)
 
 
 def _label(sink: Sink, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -63,6 +63,14 @@ def frame_progress(title: str, frames: int | None) -> Iterator[Callable[[int], N
     with _bar(*columns) as bar:
         task = bar.add_task(title, total=frames)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def streams_progress(names: Sequence[str]) -> Iterator[Callable[[str, str, int], None]]:
+    """A line for each stream; yields what is to be told (name, state, frames done)."""
+    with _bar(TextColumn("{task.fields[state]}"), TextColumn("{task.completed} frames"), FramesPerSecond()) as bar:
+        tasks = {name: bar.add_task(name, total=None, state="") for name in names}
+        yield lambda name, state, done: bar.update(tasks[name], completed=done, state=state)
 
 
 @contextmanager

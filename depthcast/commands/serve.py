@@ -12,7 +12,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
 ) -> None:
     """Serve depth over HTTP until Ctrl-C or SIGTERM."""
+    from depthcast.board import Board
     from depthcast.service.app import create_app
+    from depthcast.service.metrics import metrics_router
     from depthcast.service.server import serve_until_stopped
 
-    serve_until_stopped(create_app(), host, port)
+    serve_until_stopped(create_app(metrics_router(Board())), host, port)
