@@ -70,6 +70,7 @@ class Prepared:
     model: str
     estimate: Estimate
     timings: StageTimes
+    settings: Settings
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
@@ -80,7 +81,7 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of) as sinks:
+        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, self.settings) as sinks:
             stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -117,7 +118,7 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
             session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings)
+        yield Prepared(job, source, spec.name, estimate, timings, settings)
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from depthcast.errors import UsageError
 from depthcast.service.ports import HttpPorts
+from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
@@ -17,6 +18,7 @@ from stream.sinks.publish import RtspPublishSink
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
+from stream.webrtcuris import WebRtcServe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def shows_pictures(uri: SinkUri) -> bool:
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish)
+    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -45,7 +47,9 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     if not outputs:
         raise UsageError("nothing to write to: name an output with -o")
     if side_by_side and not any(map(shows_pictures, outputs)):
-        raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
+        raise UsageError(
+            f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
+        )
     paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
@@ -61,7 +65,12 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
 
 @contextmanager
 def opened_outputs(
-    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
+    outputs: Sequence[SinkUri],
+    info: SourceInfo,
+    look: Look,
+    model: str,
+    sound_of: Path | None,
+    settings: Settings,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
@@ -72,14 +81,26 @@ def opened_outputs(
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            sink = _opened(uri, info, look, model, sound_of)
+            if isinstance(uri, WebRtcServe):
+                sink: Sink = _viewed(uri, info, look, settings, ports)
+            else:
+                sink = _opened(uri, info, look, model, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
         yield sinks
 
 
-def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+def _viewed(uri: WebRtcServe, info: SourceInfo, look: Look, settings: Settings, ports: HttpPorts) -> Sink:
+    # Neither the web framework nor aiortc is loaded for runs that have no use for them.
+    from depthcast.service.webrtc import viewed
+
+    return viewed(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side), settings, ports)
+
+
+def _opened(
+    uri: FileOut | RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> Sink:
     match uri:
         case NullOut():
             return NullSink()
