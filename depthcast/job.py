@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
+from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
@@ -17,6 +18,7 @@ from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from engines.session import Session
 from engines.spec import ModelSpec
+from stream.controls import Controls, steered
 from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
@@ -71,9 +73,10 @@ class Prepared:
 
     job: Job
     source: Source
-    model: str
+    live: LiveRun
     estimate: Estimate
     timings: StageTimes
+    settings: Settings
 
     def run(
         self,
@@ -90,8 +93,16 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, ports) as sinks:
-            stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        with opened_outputs(job.outputs, self.live, job.look, sound_of, self.settings, ports) as sinks:
+            stats = run(
+                self.source,
+                self.estimate,
+                sinks,
+                progress=self.live.noting(progress),
+                stop=stop,
+                timings=self.timings,
+                controls=self.live.controls,
+            )
         return Outcome(stats, tuple(self._notes(sinks)))
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
@@ -121,6 +132,7 @@ def prepared(
         frame = source.info.height, source.info.width
         spec: ModelSpec
         estimate: Estimate
+        controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
             timings = StageTimes()
             windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
@@ -133,8 +145,8 @@ def prepared(
                 else step_session(job.wanted, frame, settings, say, progress)
             )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
-            spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings)
+            spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
+        yield Prepared(job, source, LiveRun(source.info, spec, controls), estimate, timings, settings)
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from engines.spec import Unit
+from engines.spec import ModelSpec
 from stream.controls import Controls
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
@@ -20,18 +20,14 @@ _STATS_KEPT = 64
 
 
 class LiveRun:
-    """A run that is going on. model: the network's name.
+    """A run that is going on. spec: of its network; controls: heeded by the run."""
 
-    controls: heeded by the run.
-    """
+    __slots__ = ("_lately", "controls", "info", "spec")
 
-    __slots__ = ("_lately", "controls", "info", "model", "unit")
-
-    def __init__(self, info: SourceInfo, model: str, unit: Unit) -> None:
+    def __init__(self, info: SourceInfo, spec: ModelSpec, controls: Controls) -> None:
         self.info = info
-        self.model = model
-        self.unit = unit
-        self.controls = Controls()
+        self.spec = spec
+        self.controls = controls
         self._lately: deque[Stats] = deque(maxlen=_STATS_KEPT)
 
     def note(self, stats: Stats) -> None:
@@ -39,6 +35,16 @@ class LiveRun:
         self._lately.append(stats)
         while stats.elapsed_s - self._lately[0].elapsed_s > _LATELY_S:
             self._lately.popleft()
+
+    def noting(self, progress: Callable[[Stats], None] | None) -> Callable[[Stats], None]:
+        """What a run is to tell its figures to, so that `progress` is told them too."""
+
+        def told(stats: Stats) -> None:
+            self.note(stats)
+            if progress is not None:
+                progress(stats)
+
+        return told
 
     @property
     def stats(self) -> Stats | None:

@@ -60,6 +60,11 @@ SINKS = (
         "rtsp://@:8554/depth",
         "our own RTSP server, marked by the `@` before its address; without an address it listens on all",
     ),
+    Row(
+        "webrtc://[TOKEN@]@[ADDRESS]:PORT/NAME",
+        "webrtc://@:8080/depth",
+        "viewers come to us: WHEP at `http://ADDRESS:PORT/whep/NAME`, with the token as bearer",
+    ),
     Row("null:", "null:", "nowhere, for measuring"),
 )
 

@@ -13,21 +13,22 @@ from fastapi import APIRouter
 
 from depthcast.live import LiveRun, LiveStream, LiveStreams
 from depthcast.service.app import create_app
-from depthcast.service.live import CameraView, IceServerView, ModelView, options_router, streams_router
+from depthcast.service.live import CameraView, ModelView, options_router, streams_router
 from depthcast.service.page import WEB, page_router
 from depthcast.service.server import serving
-from engines.spec import Unit
 from stream.colour import Colormap
+from stream.controls import Controls
 from stream.sinks.picture import Painter, Style
 from stream.sources import SourceInfo
 from stream.stats import StageStats, Stats
+from tests.fakes import spec
 
 INFO = SourceInfo(480, 640, Fraction(30), Fraction(1, 30), None, None, True, False, "test")
 STATS = Stats(10, 8, 2, 1, 1, 0, 0, 0, 3, 0.5, (StageStats("sink", 8, 10.126, 20, 30),), ())
 
 
 def stream(name: str, token: str | None = None) -> LiveStream:
-    return LiveStream(name, LiveRun(INFO, "nano", Unit.RELATIVE), Painter(INFO), f"whep/{name}", lambda: 3, token)
+    return LiveStream(name, LiveRun(INFO, spec(), Controls()), Painter(INFO), f"whep/{name}", lambda: 3, token)
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def test_running_streams_are_listed_and_shown(client: httpx.Client, door: LiveSt
     shown = client.get("/live/streams/door").json()
     assert client.get("/live/streams").json() == {"streams": [shown]}
     assert {key: shown[key] for key in ("name", "model", "width", "height", "fps", "viewers", "watch")} == {
-        "name": "door", "model": "nano", "width": 640, "height": 480, "fps": 24.0, "viewers": 3, "watch": "whep/door",
+        "name": "door", "model": "fake", "width": 640, "height": 480, "fps": 24.0, "viewers": 3, "watch": "whep/door",
     }  # fmt: skip
     assert (shown["colormap"], shown["paused"], shown["side_by_side"]) == ("grayscale", False, False)
     stats = shown["stats"]
@@ -156,11 +157,10 @@ def test_a_stream_that_took_the_name_of_another_stays_when_that_ends(door: LiveS
 
 def test_options_tell_what_can_be_chosen() -> None:
     camera = CameraView(models=[ModelView(name="nano", note="")], places=2)
-    servers = (IceServerView(urls="stun:192.0.2.1:3478"),)
-    with talking_to(options_router(lambda: camera, servers)) as client:
+    with talking_to(options_router(["stun:192.0.2.1:3478"], lambda: camera)) as client:
         options = client.get("/live/options").json()
     assert options["colormaps"] == [one.value for one in Colormap]
     assert options["camera"] == {"models": [{"name": "nano", "note": ""}], "places": 2}
-    assert options["ice_servers"] == [{"urls": "stun:192.0.2.1:3478", "username": None, "credential": None}]
+    assert options["ice_servers"] == [{"urls": "stun:192.0.2.1:3478"}]
     with talking_to(options_router()) as client:
         assert client.get("/live/options").json()["camera"] is None

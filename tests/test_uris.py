@@ -27,6 +27,7 @@ from stream.uris import (
     parse_source,
 )
 from stream.uritable import SINKS, SOURCES, Row, table
+from stream.webrtcuris import WebRtcServe
 
 ROOT = Path(__file__).parent.parent
 CAMERA = Remote("rtsp", "192.0.2.1", None, "/stream1", "channel=1", Login("user", "secret"))
@@ -47,6 +48,7 @@ SINK_EXAMPLES: dict[str, SinkUri] = {
     "depth.npz": FileOut(Path("depth.npz")),
     "rtsp://192.0.2.1:8554/depth": RtspPublish(Remote("rtsp", "192.0.2.1", 8554, "/depth")),
     "rtsp://@:8554/depth": RtspServe("", 8554, "/depth"),
+    "webrtc://@:8080/depth": WebRtcServe("", 8080, "depth"),
     "null:": NullOut(),
 }
 
@@ -91,6 +93,10 @@ def test_sources_beyond_the_table(text: str, meant: SourceUri) -> None:
         ("rtsp://u:p@:8554/d", RtspServe("", 8554, "/d", Login("u", "p"))),
         ("rtsp://@[::1]:8554/d", RtspServe("::1", 8554, "/d")),
         ("rtsp://u:p@host/d#udp", RtspPublish(Remote("rtsp", "host", None, "/d", "", Login("u", "p")), Transport.UDP)),
+        ("webrtc://@127.0.0.1:0/d.1", WebRtcServe("127.0.0.1", 0, "d.1")),
+        ("webrtc://@/d", WebRtcServe("", 8080, "d")),
+        ("webrtc://t%40ken@@[::1]:81/d", WebRtcServe("::1", 81, "d", "t@ken")),
+        ("webrtc://token@:81/d", WebRtcServe("", 81, "d", "token")),
         ("file:///tmp/a.mkv", FileOut(Path("/tmp/a.mkv"))),
     ],
 )
@@ -133,6 +139,10 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
         ("rtsps://@:8554/d", "TLS proxy"),
         ("rtsp://@:8554/d?x=1", "takes no options"),
         ("file:///x.mp4?loop=1", "no options here"),
+        ("webrtc://host:81/d", "an @ before its address"),
+        ("webrtc://@:81/", "needs a name"),
+        ("webrtc://@:81/a/b", "needs a name"),
+        ("webrtc://@:81/d?viewers=3", "settings"),
     ],
 )
 def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) -> None:
@@ -143,7 +153,8 @@ def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) 
 def test_credentials_and_queries_are_never_shown_but_kept() -> None:
     camera = parse_source("rtsp://user:s3cret%2F@cam:554/x?token=t0ken")
     served = parse_sink("rtsp://user:s3cret@:8554/d")
-    for shown in (str(camera), repr(camera), str(served), repr(served)):
+    viewed = parse_sink("webrtc://s3cret@:8080/d")
+    for shown in map(str, (camera, served, viewed, [camera, served, viewed])):
         assert "s3cret" not in shown
         assert "t0ken" not in shown
     assert str(camera) == "rtsp://***@cam:554/x?***"

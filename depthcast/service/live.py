@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from depthcast import __version__
 from depthcast.live import LiveStream, LiveStreams
+from depthcast.service.page import page_router
+from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks.picture import Style
 from stream.stats import StageStats, Stats
@@ -95,8 +97,6 @@ class IceServerView(BaseModel):
     """As RTCPeerConnection takes it."""
 
     urls: str
-    username: str | None = None
-    credential: str | None = None
 
 
 class OptionsView(BaseModel):
@@ -105,7 +105,7 @@ class OptionsView(BaseModel):
     version: str
     colormaps: list[Colormap]
     camera: CameraView | None
-    ice_servers: list[IceServerView]
+    ice_servers: list[IceServerView] = Field(description="Those without a password.")
 
 
 def view_of(stream: LiveStream) -> StreamView:
@@ -113,8 +113,8 @@ def view_of(stream: LiveStream) -> StreamView:
     run, style = stream.run, stream.painter.style
     return StreamView(
         name=stream.name,
-        model=run.model,
-        unit=run.unit.value,
+        model=run.spec.name,
+        unit=run.spec.unit.value,
         width=run.info.width,
         height=run.info.height,
         fps=round(run.fps, 2),
@@ -214,8 +214,13 @@ def _unknown_caller() -> HTTPException:
     return HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
 
+def live_routers(streams: LiveStreams, settings: Settings) -> tuple[APIRouter, ...]:
+    """The page, and what it asks for where no cameras of browsers are taken."""
+    return page_router(), streams_router(streams), options_router(settings.stun_servers)
+
+
 def options_router(
-    camera: Callable[[], CameraView | None] = lambda: None, ice_servers: tuple[IceServerView, ...] = ()
+    stun_servers: Sequence[str] = (), camera: Callable[[], CameraView | None] = lambda: None
 ) -> APIRouter:
     """`/live/options`: what a page must know before it begins. camera: asked each time, in a thread of its own."""
     router = APIRouter(prefix="/live", tags=["live"])
@@ -224,7 +229,10 @@ def options_router(
     def options() -> OptionsView:
         """Colour maps, models and servers to choose from."""
         return OptionsView(
-            version=__version__, colormaps=list(Colormap), camera=camera(), ice_servers=list(ice_servers)
+            version=__version__,
+            colormaps=list(Colormap),
+            camera=camera(),
+            ice_servers=[IceServerView(urls=one) for one in stun_servers],
         )
 
     return router
