@@ -80,10 +80,10 @@ class Painter:
             threads=1,
         )
 
-    def describe_to(self, context: CodecContext) -> None:
-        """Tell an encoder what `yuv` gives it."""
+    def describe_to(self, context: CodecContext, size: tuple[int, int] | None = None) -> None:
+        """Tell an encoder what `yuv` gives it. size: (height, width) of pictures of an earlier or a later style."""
         assert isinstance(context, VideoCodecContext)
-        context.height, context.width = self.size
+        context.height, context.width = size or self.size
         context.pix_fmt = "yuv420p"
         context.colorspace, context.color_range = _BT709_MATRIX, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
