@@ -185,9 +185,10 @@ async function connect(path, camera, name) {
   const video = one("depth-video");
   video.srcObject = peer.stream;
   const figures = new Figures();
-  const meter = new LatencyMeter(video, peer.channel, (latencyMs) => {
-    figures.add(latencyMs);
-    if (figures.shown.length === 1) firstPicture();
+  const meter = new LatencyMeter(video, peer.channel, {
+    onPicture: () => figures.addPicture() === 1 && firstPicture(),
+    onLatency: (latencyMs) => figures.addLatency(latencyMs),
+    onEnd: (reason) => peer.lose(reason),
   });
   page.session = { peer, meter, figures, name, settings: name === null ? null : `live/streams/${encodeURIComponent(name)}`, failures: 0 };
   const mine = page.session;
@@ -195,10 +196,10 @@ async function connect(path, camera, name) {
   await peer.connect(path);
   if (page.session !== mine) return peer.close();
   if (name === null) mine.settings = peer.resource;
-  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
 }
 
 function firstPicture() {
+  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
   hint("");
   say(page.session.name === null ? "Live: your camera." : `Live: ${page.session.name}.`, "live");
 }
@@ -329,7 +330,8 @@ async function look() {
     stream = await read(session.settings);
     session.failures = 0;
   } catch (error) {
-    session.failures += 1;
+    // 425: the network is still being opened.
+    session.failures += error.status === 425 ? 0 : 1;
     if (error.status === 404 || session.failures > 5) {
       if (page.session === session) lost(error.status === 404 ? "The stream has ended." : error.message);
       return;

@@ -1,19 +1,23 @@
 // How old a shown picture is. The server tells, over a data channel, when each picture was captured and under which RTP
 // time stamp it sends it; the browser tells when it shows the picture of that time stamp.
 
-const NOTES = 256;
+const KEPT = 128;
 const PINGS = 12;
 const PING_EVERY_MS = 1000;
 
 const now = () => performance.timeOrigin + performance.now();
 
 export class LatencyMeter {
-  // onPicture(latencyMs or null): a picture is shown.
-  constructor(video, channel, onPicture) {
+  // onPicture(): a picture is shown. onLatency(ms): how old one of them was. onEnd(reason): there will be no more.
+  constructor(video, channel, { onPicture, onLatency, onEnd }) {
     this.video = video;
     this.channel = channel;
     this.onPicture = onPicture;
+    this.onLatency = onLatency;
+    this.onEnd = onEnd;
+    // By RTP time stamp; a picture may be shown before its note has come, or after.
     this.notes = new Map();
+    this.shown = new Map();
     this.pings = [];
     this.offsetMs = null;
     this.errorMs = 0;
@@ -35,10 +39,21 @@ export class LatencyMeter {
 
   heed(message) {
     if ("ping_ms" in message) this.compareClocks(message);
+    else if ("ended" in message) this.onEnd(message.ended);
     else {
-      this.notes.set(message.rtp, message);
-      if (this.notes.size > NOTES) this.notes.delete(this.notes.keys().next().value);
+      keep(this.notes, message.rtp, message);
+      this.match(message.rtp);
     }
+  }
+
+  match(rtp) {
+    const note = this.notes.get(rtp);
+    const shownMs = this.shown.get(rtp);
+    if (note === undefined || shownMs === undefined) return;
+    this.notes.delete(rtp);
+    this.shown.delete(rtp);
+    if (note.clock === "browser") this.onLatency(shownMs - note.captured_ms);
+    else if (this.offsetMs !== null) this.onLatency(shownMs - (note.captured_ms - this.offsetMs));
   }
 
   // The quickest of the last few answers tells best how far the server's clock is ahead.
@@ -52,22 +67,20 @@ export class LatencyMeter {
   }
 
   wait() {
-    if (!this.running) return;
-    if (!this.video.requestVideoFrameCallback) return;
+    if (!this.running || !this.video.requestVideoFrameCallback) return;
     this.video.requestVideoFrameCallback((_, shown) => {
       if (!this.running) return;
-      this.onPicture(this.latencyOf(shown));
+      this.onPicture();
+      keep(this.shown, shown.rtpTimestamp, performance.timeOrigin + shown.expectedDisplayTime);
+      this.match(shown.rtpTimestamp);
       this.wait();
     });
   }
+}
 
-  latencyOf(shown) {
-    const note = this.notes.get(shown.rtpTimestamp);
-    if (!note || note.captured_ms === null) return null;
-    const shownMs = performance.timeOrigin + shown.expectedDisplayTime;
-    if (note.clock === "browser") return shownMs - note.captured_ms;
-    return this.offsetMs === null ? null : shownMs - (note.captured_ms - this.offsetMs);
-  }
+function keep(map, key, value) {
+  map.set(key, value);
+  if (map.size > KEPT) map.delete(map.keys().next().value);
 }
 
 // Median of the last second, and one point a second for the chart.
@@ -78,10 +91,13 @@ export class Figures {
     this.points = [];
   }
 
-  add(latencyMs) {
-    const at = performance.now();
-    this.shown.push(at);
-    if (latencyMs !== null) this.latencies.push({ at, latencyMs });
+  addPicture() {
+    this.shown.push(performance.now());
+    return this.shown.length;
+  }
+
+  addLatency(latencyMs) {
+    this.latencies.push({ at: performance.now(), latencyMs });
   }
 
   // fps counts pictures of the last two seconds, the rest is about the last one.
