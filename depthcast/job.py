@@ -13,7 +13,9 @@ from depthcast.exports import Progress, Say
 from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from engines.spec import ModelSpec
 from stream.estimator import DepthEstimator
 from stream.offline import offline
@@ -21,7 +23,6 @@ from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sources import Source
-from stream.sources.choose import open_source
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -71,6 +72,7 @@ class Prepared:
     estimate: Estimate
     timings: StageTimes
     settings: Settings
+    ports: HttpPorts
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
@@ -81,7 +83,8 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, self.settings) as sinks:
+        info, settings = self.source.info, self.settings
+        with opened_outputs(job.outputs, info, job.look, self.model, sound_of, settings, self.ports) as sinks:
             stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -103,7 +106,8 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
-        source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
+        ports = HttpPorts()
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         frame = source.info.height, source.info.width
@@ -118,7 +122,7 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
             session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings, settings)
+        yield Prepared(job, source, spec.name, estimate, timings, settings, ports)
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -18,7 +18,7 @@ from stream.sinks.publish import RtspPublishSink
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
-from stream.webrtcuris import WebRtcServe
+from stream.webrtcuris import WebRtcServe, WhipPublish
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def shows_pictures(uri: SinkUri) -> bool:
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe)
+    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe | WhipPublish)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -71,18 +71,18 @@ def opened_outputs(
     model: str,
     sound_of: Path | None,
     settings: Settings,
+    ports: HttpPorts,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
     sound_of: the file whose sound goes with the video.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
-    ports = HttpPorts()
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            if isinstance(uri, WebRtcServe):
-                sink: Sink = _viewed(uri, info, look, settings, ports)
+            if isinstance(uri, WebRtcServe | WhipPublish):
+                sink: Sink = _over_webrtc(uri, info, look, settings, ports)
             else:
                 sink = _opened(uri, info, look, model, sound_of)
             undone.callback(sink.abort)
@@ -91,11 +91,16 @@ def opened_outputs(
         yield sinks
 
 
-def _viewed(uri: WebRtcServe, info: SourceInfo, look: Look, settings: Settings, ports: HttpPorts) -> Sink:
+def _over_webrtc(
+    uri: WebRtcServe | WhipPublish, info: SourceInfo, look: Look, settings: Settings, ports: HttpPorts
+) -> Sink:
     # Neither the web framework nor aiortc is loaded for runs that have no use for them.
-    from depthcast.service.webrtc import viewed
+    from depthcast.service.webrtc import brought, viewed
 
-    return viewed(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side), settings, ports)
+    painter = Painter(info, look.colormap, look.resolution, look.side_by_side)
+    if isinstance(uri, WhipPublish):
+        return brought(uri, info, painter, settings)
+    return viewed(uri, info, painter, settings, ports)
 
 
 def _opened(

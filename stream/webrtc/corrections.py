@@ -137,6 +137,13 @@ def agree_on(transceiver: RTCRtpTransceiver, codec: str) -> None:
     transceiver._codecs = kept + again
 
 
+def agreed_codec(transceiver: RTCRtpTransceiver) -> str:
+    """The type that both sides have agreed on, which is sent. Raises ValueError before that."""
+    if not transceiver._codecs:
+        raise ValueError("nothing has been agreed on")
+    return str(transceiver._codecs[0].mimeType)
+
+
 class Certificate(RTCCertificate):
     """Lets those in who have an RSA certificate, such as GStreamer (aiortc #1392, #1421, #1434)."""
 
