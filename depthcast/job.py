@@ -16,6 +16,7 @@ from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from engines.session import Session
 from engines.spec import ModelSpec
 from stream.controls import Controls, steered
@@ -25,7 +26,6 @@ from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sources import Source
-from stream.sources.choose import open_source
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -77,23 +77,18 @@ class Prepared:
     estimate: Estimate
     timings: StageTimes
     settings: Settings
+    ports: HttpPorts
 
-    def run(
-        self,
-        progress: Callable[[Stats], None] | None = None,
-        stop: threading.Event | None = None,
-        ports: HttpPorts | None = None,
-    ) -> Outcome:
+    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
-        ports: HTTP servers that outputs may share with what is mounted there already.
         Raises StreamError or EngineError; no output is left then.
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.live, job.look, sound_of, self.settings, ports) as sinks:
+        with opened_outputs(job.outputs, self.live, job.look, sound_of, self.settings, self.ports) as sinks:
             stats = run(
                 self.source,
                 self.estimate,
@@ -117,16 +112,23 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    job: Job, settings: Settings, say: Say, progress: Progress | None = None, lend: Lend | None = None
+    job: Job,
+    settings: Settings,
+    say: Say,
+    progress: Progress | None = None,
+    lend: Lend | None = None,
+    ports: HttpPorts | None = None,
 ) -> Iterator[Prepared]:
     """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
     lend: gives the session that steps frame by frame; None: it has one of its own.
+    ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
-        source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
+        ports = HttpPorts() if ports is None else ports
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         frame = source.info.height, source.info.width
@@ -146,7 +148,7 @@ def prepared(
             )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
-        yield Prepared(job, source, LiveRun(source.info, spec, controls), estimate, timings, settings)
+        yield Prepared(job, source, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from stream.sinks.publish import RtspPublishSink
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
-from stream.webrtcuris import WebRtcServe
+from stream.webrtcuris import WebRtcServe, WhipPublish
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def shows_pictures(uri: SinkUri) -> bool:
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe)
+    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe | WhipPublish)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -71,7 +71,7 @@ def opened_outputs(
     look: Look,
     sound_of: Path | None,
     settings: Settings,
-    ports: HttpPorts | None = None,
+    ports: HttpPorts,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
@@ -79,12 +79,11 @@ def opened_outputs(
     ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
-    ports = HttpPorts() if ports is None else ports
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            if isinstance(uri, WebRtcServe):
-                sink = undone.enter_context(_viewed(uri, run, look, settings, ports))
+            if isinstance(uri, WebRtcServe | WhipPublish):
+                sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
             else:
                 sink = _opened(uri, run.info, look, run.spec.name, sound_of)
             undone.callback(sink.abort)
@@ -93,13 +92,15 @@ def opened_outputs(
         yield sinks
 
 
-def _viewed(
-    uri: WebRtcServe, run: LiveRun, look: Look, settings: Settings, ports: HttpPorts
+def _over_webrtc(
+    uri: WebRtcServe | WhipPublish, run: LiveRun, look: Look, settings: Settings, ports: HttpPorts
 ) -> AbstractContextManager[Sink]:
     # Neither the web framework nor aiortc is loaded for runs that have no use for them.
-    from depthcast.service.webrtc import viewed
+    from depthcast.service.webrtc import brought, viewed
 
     painter = Painter(run.info, look.colormap, look.resolution, look.side_by_side)
+    if isinstance(uri, WhipPublish):
+        return nullcontext(brought(uri, run.info, painter, settings))
     return viewed(uri, run, painter, settings, ports)
 
 

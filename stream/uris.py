@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from stream.errors import UriError
 from stream.uritable import SINKS, SOURCES, Row
-from stream.webrtcuris import WebRtcServe, bracketed, our_place
+from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
 FILE_SUFFIXES = (".mp4", ".mkv", ".npz")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
@@ -174,8 +174,8 @@ class NullOut:
         return "null:"
 
 
-SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn
-SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | NullOut
+SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn | WebRtcIn
+SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | WhipPublish | NullOut
 
 
 def parse_source(text: str) -> SourceUri:
@@ -190,6 +190,9 @@ def parse_source(text: str) -> SourceUri:
             parts = _split(text)
             options = _options(parts, ("loop", "realtime"))
             return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+        case "whip" | "webrtc":
+            parts = _split(text)
+            return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
         case "camera":
             return _camera(text)
         case "test":
@@ -213,6 +216,8 @@ def parse_sink(text: str) -> SinkUri:
         case "webrtc":
             parts = _split(text)
             return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
+        case "whip" | "whips":
+            return whip_publish(_split(text))
         case "file":
             parts = _split(text)
             _options(parts, ())

@@ -10,11 +10,25 @@ from stream.errors import UriError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HTTP_PORT = 8080
+_CARRIED_BY = {"whip": "http", "whips": "https"}
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcIn:
+    """A publisher comes to us (WHIP). host: to listen on, empty for all; token: what it must know, if anything."""
+
+    host: str
+    port: int
+    name: str
+    token: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"whip://@{bracketed(self.host)}:{self.port}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class WebRtcServe:
-    """Viewers come to us (WHEP). host: to listen on, empty for all; token: what they must know, if anything."""
+    """Viewers come to us (WHEP). host and token: as of WebRtcIn."""
 
     host: str
     port: int
@@ -23,6 +37,18 @@ class WebRtcServe:
 
     def __str__(self) -> str:
         return f"webrtc://@{bracketed(self.host)}:{self.port}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class WhipPublish:
+    """A server that takes our stream (WHIP). url: http or https, in full; name: without secrets, for people."""
+
+    url: str = field(repr=False)
+    name: str
+    token: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def our_place(parts: SplitResult, is_ours: bool, example: str) -> tuple[str, int, str, str | None]:
@@ -41,6 +67,21 @@ def our_place(parts: SplitResult, is_ours: bool, example: str) -> tuple[str, int
         raise UriError(f"{parts.scheme}:// takes no options here: viewers and bitrate are settings")
     token = unquote(parts.netloc.rpartition("@")[0].removesuffix("@"))
     return parts.hostname or "", port, name, token or None
+
+
+def whip_publish(parts: SplitResult) -> WhipPublish:
+    """Of another's WHIP server; a login before the host is its bearer token."""
+    login, marked, place = parts.netloc.rpartition("@")
+    if marked and (not login or login.endswith("@")):
+        raise UriError(
+            "whip:// as an output is another's server; for viewers that come to us write webrtc://@:8080/depth"
+        )
+    if not parts.hostname:
+        raise UriError(f"{parts.scheme}:// names no host: write {parts.scheme}://HOST[:PORT]/PATH")
+    where = f"{place}{parts.path or '/'}"
+    query = f"?{parts.query}" if parts.query else ""
+    shown = f"{parts.scheme}://{'***@' if login else ''}{where}{'?***' if query else ''}"
+    return WhipPublish(f"{_CARRIED_BY[parts.scheme]}://{where}{query}", shown, unquote(login) or None)
 
 
 def bracketed(host: str) -> str:

@@ -61,6 +61,11 @@ class ViewerTrack(MediaStreamTrack):
         self._waits_for_key = True
         self._has_begun = False
 
+    @property
+    def is_fed(self) -> bool:
+        """It has been joined to the broadcast."""
+        return self in self._broadcast
+
     def give(self, coded: Coded) -> None:
         """Take one picture to be sent, if the viewer can use it; never waits."""
         if self._waits_for_key and not coded.is_key:
@@ -108,6 +113,9 @@ class Broadcast:
         self._key_at_s: dict[Codec, float] = {}
         self._rate = Rate()
         self._encoded = self._dropped = 0
+
+    def __contains__(self, viewer: ViewerTrack) -> bool:
+        return viewer in self._viewers
 
     @property
     def watched(self) -> frozenset[Codec]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Protocol
 
 import av
+from aiortc import RTCRtpSender
+from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
@@ -73,6 +76,13 @@ def choose_codecs(painter: Painter, rate: Fraction | None, bitrate: int) -> Code
         height, width = painter.size
         _LOG.info("VP8 %sx%s by libvpx: no H.264 encoder works here", width, height)
         return Codecs(None, bitrate)
+
+
+def capabilities(preferred: Sequence[Codec]) -> list[RTCRtpCodecCapability]:
+    """What to offer, in this order; constrained baseline before baseline."""
+    known = RTCRtpSender.getCapabilities("video").codecs
+    ours = [one for codec in preferred for one in reversed(known) if one.mimeType == codec]
+    return ours + [one for one in known if one.name == "rtx"]
 
 
 class H264:

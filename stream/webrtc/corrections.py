@@ -140,6 +140,13 @@ def agree_on(transceiver: RTCRtpTransceiver, codec: str) -> None:
     transceiver._codecs = kept + again
 
 
+def agreed_codec(transceiver: RTCRtpTransceiver) -> str:
+    """The type that both sides have agreed on, which is sent. Raises ValueError before that."""
+    if not transceiver._codecs:
+        raise ValueError("nothing has been agreed on")
+    return str(transceiver._codecs[0].mimeType)
+
+
 def sent_timestamp(sender: RTCRtpSender) -> int:
     """RTP time stamp of the last picture that was sent; aiortc begins at a number that it tells nobody."""
     return int(getattr(sender, "_RTCRtpSender__rtp_timestamp"))  # noqa: B009 - mypy knows no private names

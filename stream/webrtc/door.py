@@ -63,16 +63,24 @@ class Door:
     """Peers that come by offers, at most `places` at a time. Its methods may be called from any thread.
 
     invite: makes the guest of one peer, on the loop.
+    newest_only: a peer takes the place of any before it.
     connect_s: who is not connected by then is left; others leave when ICE finds them gone, after half a minute.
     """
 
     def __init__(
-        self, loop: LoopThread, ice: Ice, places: int, invite: Callable[[], Guest], connect_s: float = 15.0
+        self,
+        loop: LoopThread,
+        ice: Ice,
+        places: int,
+        invite: Callable[[], Guest],
+        newest_only: bool = False,
+        connect_s: float = 15.0,
     ) -> None:
         self._loop = loop
         self._ice = ice
         self._places = places
         self._invite = invite
+        self._newest_only = newest_only
         self._connect_s = connect_s
         self._peers: dict[str, tuple[Peer, Guest]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,7 +107,7 @@ class Door:
         await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
 
     async def _open(self, offer: str) -> Answer:
-        if self.peers >= self._places:
+        if self.peers >= self._places and not self._newest_only:
             raise Full(f"there are {self._places} here already: try again later")
         check_offer(offer)
         guest = self._invite()
@@ -111,6 +119,9 @@ class Door:
         except BaseException:
             await self._leave(session)
             raise
+        if self._newest_only:
+            for other in self._peers.keys() - {session}:
+                self._leave_soon(other)
         self._watch_over(session, peer)
         return Answer(session, peer.localDescription.sdp)
 
