@@ -14,6 +14,7 @@ from depthcast.errors import UsageError
 
 MAX_VIEWERS = 16
 MAX_BITRATE = 4_000_000
+MAX_CAMERAS = 4
 
 HUB = "https://huggingface.co"
 
@@ -27,6 +28,7 @@ class Settings:
     ice_addresses: of this machine, offered to WebRTC peers; none: what is listened on (`DEPTHCAST_ICE_ADDRESSES`).
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
     max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
+    max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
     """
 
     home: Path
@@ -35,6 +37,7 @@ class Settings:
     ice_servers: tuple[str, ...] = field(default=(), repr=False)
     max_viewers: int = MAX_VIEWERS
     max_bitrate: int = MAX_BITRATE
+    max_cameras: int = MAX_CAMERAS
 
     @property
     def stun_servers(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class Settings:
             _ice_servers(values.get("DEPTHCAST_ICE_SERVERS", "")),
             _count(values, "DEPTHCAST_MAX_VIEWERS", MAX_VIEWERS, 1, 1000),
             _count(values, "DEPTHCAST_MAX_BITRATE", MAX_BITRATE, 100_000, 100_000_000),
+            _count(values, "DEPTHCAST_MAX_CAMERAS", MAX_CAMERAS, 1, 1000),
         )
 
 

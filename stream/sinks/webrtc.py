@@ -11,9 +11,10 @@ from stream.frame import DepthFrame
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, Codecs, PictureEncoder, choose_codecs
+from stream.webrtc.coding import Codecs, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopEnded, LoopThread
 from stream.webrtc.notes import Notes
 
@@ -36,13 +37,11 @@ class WebRtcSink:
     """
 
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
-        self._rate = info.rate
-        self._painter = painter
-        self._codecs = choose_codecs(painter, info.rate, viewing.bitrate)
-        self._encoders: dict[Codec, PictureEncoder] = {}
+        codecs = choose_codecs(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")
         self._broadcast = Broadcast(self._loop)
-        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, self._codecs))
+        self._encoding = Encoding(codecs, painter, info.rate, self._broadcast)
+        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, codecs))
 
     @property
     def audience(self) -> Audience:
@@ -56,11 +55,7 @@ class WebRtcSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is watched; never waits for viewers. Raises SinkError."""
-        for codec in self._broadcast.watched:
-            if codec not in self._encoders:
-                self._encoders[codec] = self._codecs.encoder(codec, self._painter, self._rate)
-            coded = self._encoders[codec].coded(depth_frame, self._broadcast.wants_key(codec))
-            self._broadcast.send(codec, coded)
+        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Leave the viewers; harmless when repeated."""

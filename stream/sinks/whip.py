@@ -20,8 +20,9 @@ from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, PictureEncoder, capabilities, choose_codecs
+from stream.webrtc.coding import Codec, capabilities, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agreed_codec
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, Session, begin, leave
 from stream.webrtcuris import WhipPublish
@@ -51,16 +52,14 @@ class WhipPublishSink:
     ) -> None:
         self._uri = uri
         self._ice = ice
-        self._rate = info.rate
-        self._painter = painter
         self._timeout_s = timeout_s
         self._wait = wait
         self._codecs = choose_codecs(painter, info.rate, bitrate)
-        self._encoders: dict[Codec, PictureEncoder] = {}
         self.connections = 0
         """Times that the server took our stream, so far."""
         self._loop = LoopThread("whip publisher")
         self._broadcast = Broadcast(self._loop)
+        self._encoding = Encoding(self._codecs, painter, info.rate, self._broadcast)
         self._ending = asyncio.Event()
         self._life = self._loop.submit(self._live())
 
@@ -76,11 +75,7 @@ class WhipPublishSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is wanted. Raises SinkError."""
-        for codec in self._broadcast.watched:
-            if codec not in self._encoders:
-                self._encoders[codec] = self._codecs.encoder(codec, self._painter, self._rate)
-            coded = self._encoders[codec].coded(depth_frame, self._broadcast.wants_key(codec))
-            self._broadcast.send(codec, coded)
+        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Leave the server, if that is heard at once; harmless when repeated."""
