@@ -190,7 +190,7 @@ async function connect(path, camera, name) {
     onLatency: (latencyMs) => figures.addLatency(latencyMs),
     onEnd: (reason) => peer.lose(reason),
   });
-  page.session = { peer, meter, figures, name, settings: name === null ? null : `live/streams/${encodeURIComponent(name)}`, failures: 0 };
+  page.session = { peer, meter, figures, name, settings: name === null ? null : `live/streams/${encodeURIComponent(name)}`, failures: 0, hasBegun: false };
   const mine = page.session;
   showPair();
   await peer.connect(path);
@@ -199,6 +199,8 @@ async function connect(path, camera, name) {
 }
 
 function firstPicture() {
+  if (page.session.hasBegun) return;
+  page.session.hasBegun = true;
   for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
   hint("");
   say(page.session.name === null ? "Live: your camera." : `Live: ${page.session.name}.`, "live");
@@ -325,13 +327,13 @@ async function look() {
   const { session } = page;
   if (!session?.settings) return lookForStreams();
   const figures = session.figures.read();
+  if (!session.hasBegun) return;
   let stream = null;
   try {
     stream = await read(session.settings);
     session.failures = 0;
   } catch (error) {
-    // 425: the network is still being opened.
-    session.failures += error.status === 425 ? 0 : 1;
+    session.failures += 1;
     if (error.status === 404 || session.failures > 5) {
       if (page.session === session) lost(error.status === 404 ? "The stream has ended." : error.message);
       return;
