@@ -73,7 +73,9 @@ def whip_publish(parts: SplitResult) -> WhipPublish:
     """Of another's WHIP server; a login before the host is its bearer token."""
     login, marked, place = parts.netloc.rpartition("@")
     if marked and (not login or login.endswith("@")):
-        raise UriError("whip:// as an output is another's server; for viewers that come to us write webrtc://@:8080/depth")
+        raise UriError(
+            "whip:// as an output is another's server; for viewers that come to us write webrtc://@:8080/depth"
+        )
     if not parts.hostname:
         raise UriError(f"{parts.scheme}:// names no host: write {parts.scheme}://HOST[:PORT]/PATH")
     where = f"{place}{parts.path or '/'}"

@@ -11,7 +11,7 @@ from stream.frame import DepthFrame
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, Codecs, PictureEncoder, choose_codecs
+from stream.webrtc.coding import Encoders
 from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
 from stream.webrtc.loop import LoopEnded, LoopThread
@@ -35,13 +35,10 @@ class WebRtcSink:
     """
 
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
-        self._rate = info.rate
-        self._painter = painter
-        self._codecs = choose_codecs(painter, info.rate, viewing.bitrate)
-        self._encoders: dict[Codec, PictureEncoder] = {}
+        self._encoders = Encoders(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")
         self._broadcast = Broadcast(self._loop)
-        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, self._codecs))
+        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, self._encoders))
 
     @property
     def audience(self) -> Audience:
@@ -56,9 +53,7 @@ class WebRtcSink:
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is watched; never waits for viewers. Raises SinkError."""
         for codec in self._broadcast.watched:
-            if codec not in self._encoders:
-                self._encoders[codec] = self._codecs.encoder(codec, self._painter, self._rate)
-            coded = self._encoders[codec].coded(depth_frame, self._broadcast.wants_key(codec))
+            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
             self._broadcast.send(codec, coded)
 
     def close(self) -> None:
@@ -75,9 +70,9 @@ class WebRtcSink:
 class Viewer:
     """A peer that watches."""
 
-    def __init__(self, broadcast: Broadcast, codecs: Codecs) -> None:
+    def __init__(self, broadcast: Broadcast, encoders: Encoders) -> None:
         self._broadcast = broadcast
-        self._codecs = codecs
+        self._encoders = encoders
         self._track: ViewerTrack | None = None
 
     def meet(self, peer: Peer) -> None:
@@ -86,9 +81,9 @@ class Viewer:
         transceiver = next((one for one, codecs in known.items() if codecs), None)
         if transceiver is None:
             raise OfferRefused("the offer wants no video: its direction must be recvonly or sendrecv")
-        codec = next((one for one in self._codecs.preferred if one in known[transceiver]), None)
+        codec = next((one for one in self._encoders.preferred if one in known[transceiver]), None)
         if codec is None:
-            raise OfferRefused(f"the offer knows no codec of {', '.join(self._codecs.preferred)}")
+            raise OfferRefused(f"the offer knows no codec of {', '.join(self._encoders.preferred)}")
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
         peer.addTrack(self._track)

@@ -20,7 +20,7 @@ from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, PictureEncoder, capabilities, choose_codecs
+from stream.webrtc.coding import Codec, Encoders, capabilities
 from stream.webrtc.corrections import Ice, Peer, agreed_codec
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, Session, begin, leave
@@ -51,12 +51,9 @@ class WhipPublishSink:
     ) -> None:
         self._uri = uri
         self._ice = ice
-        self._rate = info.rate
-        self._painter = painter
         self._timeout_s = timeout_s
         self._wait = wait
-        self._codecs = choose_codecs(painter, info.rate, bitrate)
-        self._encoders: dict[Codec, PictureEncoder] = {}
+        self._encoders = Encoders(painter, info.rate, bitrate)
         self.connections = 0
         """Times that the server took our stream, so far."""
         self._loop = LoopThread("whip publisher")
@@ -77,9 +74,7 @@ class WhipPublishSink:
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is wanted. Raises SinkError."""
         for codec in self._broadcast.watched:
-            if codec not in self._encoders:
-                self._encoders[codec] = self._codecs.encoder(codec, self._painter, self._rate)
-            coded = self._encoders[codec].coded(depth_frame, self._broadcast.wants_key(codec))
+            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
             self._broadcast.send(codec, coded)
 
     def close(self) -> None:
@@ -117,9 +112,9 @@ class WhipPublishSink:
         session: Session | None = None
         peer = Peer(self._ice, lambda: self._broadcast.want_key(track.codec) if track is not None else None)
         try:
-            track = ViewerTrack(self._codecs.preferred[0], peer, self._broadcast)
+            track = ViewerTrack(self._encoders.preferred[0], peer, self._broadcast)
             transceiver = peer.addTransceiver(track, direction="sendonly")
-            transceiver.setCodecPreferences(capabilities(self._codecs.preferred))
+            transceiver.setCodecPreferences(capabilities(self._encoders.preferred))
             await peer.setLocalDescription()
             session = await _aside(
                 lambda: begin(self._uri.url, peer.localDescription.sdp, self._uri.token, self._timeout_s)
@@ -165,6 +160,7 @@ class WhipPublishSink:
 async def _aside(work: Callable[[], T]) -> T:
     """Work that blocks, in a thread that nobody has to wait for: a server may let us wait longer than we want to."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
