@@ -87,7 +87,6 @@ class Viewer:
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
         peer.addTrack(self._track)
-        self._broadcast.join(self._track)
 
     def wants_key(self) -> None:
         """It has lost something."""

@@ -123,7 +123,7 @@ class WhipPublishSink:
             peer.on("connectionstatechange", changed.set)
             await peer.setRemoteDescription(RTCSessionDescription(session.sdp, "answer"))
             track.codec = Codec(agreed_codec(transceiver))
-            return await self._sent(track, peer, changed, ending)
+            return await self._sent(peer, changed, ending)
         except (OSError, Refused) as error:
             return str(error)
         except Exception as error:
@@ -138,23 +138,24 @@ class WhipPublishSink:
                 await _aside(lambda: leave(there, self._uri.token, _LEAVE_S / 2))
             await peer.close()
 
-    async def _sent(self, track: ViewerTrack, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
+    async def _sent(self, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
         """Send from being connected until not being it any longer."""
+        is_open = False
         while peer.connectionState not in ("failed", "closed"):
-            if peer.connectionState == "connected" and not track.is_fed:
+            if peer.connectionState == "connected" and not is_open:
+                is_open = True
                 self.connections += 1
                 _LOG.info("publishing to %s", self._uri)
-                self._broadcast.join(track)
             change = asyncio.create_task(changed.wait())
-            limit_s = None if track.is_fed else self._timeout_s
+            limit_s = None if is_open else self._timeout_s
             done, _ = await asyncio.wait((change, ending), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
             changed.clear()
             if ending in done:
                 return "we left"
             if not done:
-                return "no connection came about"
-        return "it left" if track.is_fed else "no connection came about"
+                break
+        return "it left" if is_open else "no connection came about"
 
 
 async def _aside(work: Callable[[], T]) -> T:
