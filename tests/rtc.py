@@ -12,6 +12,7 @@ from depthcast.service.app import create_app
 from depthcast.service.server import serving
 from depthcast.service.whip import sessions_router
 from stream.barcode import read
+from stream.colour import Colormap
 from stream.estimator import DepthEstimator
 from stream.pipeline import run
 from stream.preprocess import to_rgb
@@ -36,10 +37,15 @@ class Shown:
 
 
 @contextmanager
-def shown(viewing: Viewing | None = None, token: str | None = None, rate: int = 30) -> Iterator[Shown]:
+def shown(
+    viewing: Viewing | None = None,
+    token: str | None = None,
+    rate: int = 30,
+    colormap: Colormap = Colormap.GRAYSCALE,
+) -> Iterator[Shown]:
     """The test scene beside its depth."""
     source = Paced(SyntheticSource(HEIGHT, WIDTH, Fraction(rate)))
-    sink = WebRtcSink(source.info, Painter(source.info, side_by_side=True), LOOPBACK, viewing or Viewing())
+    sink = WebRtcSink(source.info, Painter(source.info, colormap, side_by_side=True), LOOPBACK, viewing or Viewing())
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
     running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
     with serving(create_app(sessions_router("/whep/depth", sink.door, token)), "127.0.0.1", 0) as url:

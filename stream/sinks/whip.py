@@ -20,9 +20,8 @@ from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, capabilities, choose_codecs
+from stream.webrtc.coding import Codec, Encoders, capabilities
 from stream.webrtc.corrections import Ice, Peer, agreed_codec
-from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, Session, begin, leave
 from stream.webrtcuris import WhipPublish
@@ -54,12 +53,11 @@ class WhipPublishSink:
         self._ice = ice
         self._timeout_s = timeout_s
         self._wait = wait
-        self._codecs = choose_codecs(painter, info.rate, bitrate)
+        self._encoders = Encoders(painter, info.rate, bitrate)
         self.connections = 0
         """Times that the server took our stream, so far."""
         self._loop = LoopThread("whip publisher")
         self._broadcast = Broadcast(self._loop)
-        self._encoding = Encoding(self._codecs, painter, info.rate, self._broadcast)
         self._ending = asyncio.Event()
         self._life = self._loop.submit(self._live())
 
@@ -75,7 +73,9 @@ class WhipPublishSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is wanted. Raises SinkError."""
-        self._encoding.write(depth_frame)
+        for codec in self._broadcast.watched:
+            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
+            self._broadcast.send(codec, coded)
 
     def close(self) -> None:
         """Leave the server, if that is heard at once; harmless when repeated."""
@@ -112,9 +112,9 @@ class WhipPublishSink:
         session: Session | None = None
         peer = Peer(self._ice, lambda: self._broadcast.want_key(track.codec) if track is not None else None)
         try:
-            track = ViewerTrack(self._codecs.preferred[0], peer, self._broadcast)
+            track = ViewerTrack(self._encoders.preferred[0], peer, self._broadcast)
             transceiver = peer.addTransceiver(track, direction="sendonly")
-            transceiver.setCodecPreferences(capabilities(self._codecs.preferred))
+            transceiver.setCodecPreferences(capabilities(self._encoders.preferred))
             await peer.setLocalDescription()
             session = await _aside(
                 lambda: begin(self._uri.url, peer.localDescription.sdp, self._uri.token, self._timeout_s)
@@ -123,7 +123,7 @@ class WhipPublishSink:
             peer.on("connectionstatechange", changed.set)
             await peer.setRemoteDescription(RTCSessionDescription(session.sdp, "answer"))
             track.codec = Codec(agreed_codec(transceiver))
-            return await self._sent(track, peer, changed, ending)
+            return await self._sent(peer, changed, ending)
         except (OSError, Refused) as error:
             return str(error)
         except Exception as error:
@@ -138,28 +138,30 @@ class WhipPublishSink:
                 await _aside(lambda: leave(there, self._uri.token, _LEAVE_S / 2))
             await peer.close()
 
-    async def _sent(self, track: ViewerTrack, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
+    async def _sent(self, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
         """Send from being connected until not being it any longer."""
+        is_open = False
         while peer.connectionState not in ("failed", "closed"):
-            if peer.connectionState == "connected" and not track.is_fed:
+            if peer.connectionState == "connected" and not is_open:
+                is_open = True
                 self.connections += 1
                 _LOG.info("publishing to %s", self._uri)
-                self._broadcast.join(track)
             change = asyncio.create_task(changed.wait())
-            limit_s = None if track.is_fed else self._timeout_s
+            limit_s = None if is_open else self._timeout_s
             done, _ = await asyncio.wait((change, ending), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
             changed.clear()
             if ending in done:
                 return "we left"
             if not done:
-                return "no connection came about"
-        return "it left" if track.is_fed else "no connection came about"
+                break
+        return "it left" if is_open else "no connection came about"
 
 
 async def _aside(work: Callable[[], T]) -> T:
     """Work that blocks, in a thread that nobody has to wait for: a server may let us wait longer than we want to."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:

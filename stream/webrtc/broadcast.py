@@ -61,11 +61,6 @@ class ViewerTrack(MediaStreamTrack):
         self._waits_for_key = True
         self._has_begun = False
 
-    @property
-    def is_fed(self) -> bool:
-        """It has been joined to the broadcast."""
-        return self in self._broadcast
-
     def give(self, coded: Coded) -> None:
         """Take one picture to be sent, if the viewer can use it; never waits."""
         if self._waits_for_key and not coded.is_key:
@@ -82,7 +77,9 @@ class ViewerTrack(MediaStreamTrack):
         self._arrived.set()
 
     async def recv(self) -> av.Packet[Any]:
-        """The next picture, when it is there."""
+        """The next picture, when it is there. Whoever asks is connected, and is counted as a viewer from now on."""
+        if self.readyState == "live":
+            self._broadcast.join(self)
         # aiortc comes for the next one when it has sent the one before.
         if self._last is not None:
             self.sent(self._last)
@@ -114,9 +111,6 @@ class Broadcast:
         self._rate = Rate()
         self._encoded = self._dropped = 0
 
-    def __contains__(self, viewer: ViewerTrack) -> bool:
-        return viewer in self._viewers
-
     @property
     def watched(self) -> frozenset[Codec]:
         """What there is to encode."""
@@ -130,9 +124,10 @@ class Broadcast:
         return Audience(len(viewers), self._rate.bits_per_s(self._now_s()), self._encoded, dropped)
 
     def join(self, viewer: ViewerTrack) -> None:
-        """On the loop."""
-        self._viewers.add(viewer)
-        self.want_key(viewer.codec)
+        """On the loop; harmless when repeated."""
+        if viewer not in self._viewers:
+            self._viewers.add(viewer)
+            self.want_key(viewer.codec)
 
     def leave(self, viewer: ViewerTrack) -> None:
         """On the loop; harmless when repeated."""

@@ -19,10 +19,9 @@ from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import LIVE_TIME_BASE, LiveClock
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec
+from stream.webrtc.coding import Codec, Encoders
 from stream.webrtc.corrections import Peer, SenderClock, agree_on, wanted_codecs
 from stream.webrtc.door import OfferRefused
-from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.notes import Notes
 
@@ -76,7 +75,6 @@ class Camera:
         transceiver.direction = "sendrecv"
         self._track.sent = lambda coded: notes.sent(coded, sender)
         self._notes = notes
-        self.broadcast.join(self._track)
         self._pump = asyncio.get_running_loop().create_task(self._take_from(pictures, sender_clock))
 
     def wants_key(self) -> None:
@@ -156,10 +154,10 @@ class Camera:
 class CameraSink:
     """The way back. The broadcast is left by who has met the peer."""
 
-    __slots__ = ("_broadcast", "_encoding")
+    __slots__ = ("_broadcast", "_encoders")
 
-    def __init__(self, encoding: Encoding, broadcast: Broadcast) -> None:
-        self._encoding = encoding
+    def __init__(self, encoders: Encoders, broadcast: Broadcast) -> None:
+        self._encoders = encoders
         self._broadcast = broadcast
 
     @property
@@ -174,7 +172,9 @@ class CameraSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture. Raises SinkError."""
-        self._encoding.write(depth_frame)
+        for codec in self._broadcast.watched:
+            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
+            self._broadcast.send(codec, coded)
 
     def close(self) -> None:
         """Nothing to finish."""
