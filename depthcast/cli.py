@@ -11,6 +11,7 @@ import typer
 
 from depthcast import __version__
 from depthcast.commands.build import build
+from depthcast.commands.devices import devices
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
 from depthcast.commands.models import models
@@ -38,6 +39,7 @@ app.command()(pull)
 app.command()(export)
 app.command()(build)
 app.command()(doctor)
+app.command()(devices)
 
 
 def _print_version(wanted: bool) -> None:
