@@ -14,6 +14,7 @@ from depthcast.commands.build import build
 from depthcast.commands.devices import devices
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
+from depthcast.commands.latency import latency
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
@@ -40,6 +41,7 @@ app.command()(export)
 app.command()(build)
 app.command()(doctor)
 app.command()(devices)
+app.command()(latency)
 
 
 def _print_version(wanted: bool) -> None:
