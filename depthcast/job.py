@@ -15,6 +15,7 @@ from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from engines.session import Session
 from engines.spec import ModelSpec
 from stream.estimator import DepthEstimator
@@ -23,7 +24,6 @@ from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sources import Source
-from stream.sources.choose import open_source
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -74,23 +74,20 @@ class Prepared:
     model: str
     estimate: Estimate
     timings: StageTimes
+    settings: Settings
+    ports: HttpPorts
 
-    def run(
-        self,
-        progress: Callable[[Stats], None] | None = None,
-        stop: threading.Event | None = None,
-        ports: HttpPorts | None = None,
-    ) -> Outcome:
+    def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
-        ports: HTTP servers that outputs may share with what is mounted there already.
         Raises StreamError or EngineError; no output is left then.
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, ports) as sinks:
+        info, settings = self.source.info, self.settings
+        with opened_outputs(job.outputs, info, job.look, self.model, sound_of, settings, self.ports) as sinks:
             stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -106,16 +103,23 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    job: Job, settings: Settings, say: Say, progress: Progress | None = None, lend: Lend | None = None
+    job: Job,
+    settings: Settings,
+    say: Say,
+    progress: Progress | None = None,
+    lend: Lend | None = None,
+    ports: HttpPorts | None = None,
 ) -> Iterator[Prepared]:
     """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
     lend: gives the session that steps frame by frame; None: it has one of its own.
+    ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
-        source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
+        ports = HttpPorts() if ports is None else ports
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         frame = source.info.height, source.info.width
@@ -134,7 +138,7 @@ def prepared(
             )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings)
+        yield Prepared(job, source, spec.name, estimate, timings, settings, ports)
 
 
 def _gap_s(rate: Fraction | None) -> float:

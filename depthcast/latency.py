@@ -36,9 +36,10 @@ TRANSPORTS = MappingProxyType(
     {
         "rtsp-tcp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth"),
         "rtsp-udp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth#udp"),
+        "webrtc": ("webrtc://@127.0.0.1:{port}/depth", "http://127.0.0.1:{port}/whep/depth"),
     }
 )
-"""Output and the source that views it, by name."""
+"""Output, and what the viewer is told (`depthcast.viewer`), by name."""
 _STAGES = ("wait", "network", "encode", "transport")
 _WARM_UP_S = 1.0
 _FIRST_WITHIN_S = 30.0
@@ -129,8 +130,8 @@ def measure(wish: Wish, settings: Settings, say: Callable[[str], None]) -> Laten
         assert callable(ready.estimate)
         estimate = _stamped(ready.estimate, stamps)
         with (
-            opened_outputs(job.outputs, ready.source.info, job.look, ready.model, None) as sinks,
-            _watched(view, wish.hold_ms) as viewer,
+            opened_outputs(job.outputs, ready.source.info, job.look, ready.model, None, settings, ready.ports) as sinks,
+            _watched(wish.transport, view, wish.hold_ms) as viewer,
         ):
             watching = threading.Thread(target=_note, args=(viewer, stamps, stop, wish.seconds))
             watching.start()
@@ -166,8 +167,8 @@ def _stamped(step: Callable[[Frame], DepthFrame], stamps: dict[int, _Stamps]) ->
 
 
 @contextmanager
-def _watched(uri: str, hold_ms: float) -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-m", "depthcast.viewer", uri, str(hold_ms)]
+def _watched(transport: str, url: str, hold_ms: float) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-m", "depthcast.viewer", transport, url, str(hold_ms)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as viewer:
         try:
             yield viewer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from depthcast.errors import UsageError
 from depthcast.service.ports import HttpPorts
+from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
@@ -17,6 +18,7 @@ from stream.sinks.publish import RtspPublishSink
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
+from stream.webrtcuris import WebRtcServe, WhipPublish
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def shows_pictures(uri: SinkUri) -> bool:
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish)
+    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe | WhipPublish)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -45,7 +47,9 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     if not outputs:
         raise UsageError("nothing to write to: name an output with -o")
     if side_by_side and not any(map(shows_pictures, outputs)):
-        raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
+        raise UsageError(
+            f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
+        )
     paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
@@ -66,25 +70,42 @@ def opened_outputs(
     look: Look,
     model: str,
     sound_of: Path | None,
-    ports: HttpPorts | None = None,
+    settings: Settings,
+    ports: HttpPorts,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
     sound_of: the file whose sound goes with the video. ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
-    ports = HttpPorts() if ports is None else ports
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            sink = _opened(uri, info, look, model, sound_of)
+            if isinstance(uri, WebRtcServe | WhipPublish):
+                sink: Sink = _over_webrtc(uri, info, look, settings, ports)
+            else:
+                sink = _opened(uri, info, look, model, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
         yield sinks
 
 
-def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+def _over_webrtc(
+    uri: WebRtcServe | WhipPublish, info: SourceInfo, look: Look, settings: Settings, ports: HttpPorts
+) -> Sink:
+    # Neither the web framework nor aiortc is loaded for runs that have no use for them.
+    from depthcast.service.webrtc import brought, viewed
+
+    painter = Painter(info, look.colormap, look.resolution, look.side_by_side)
+    if isinstance(uri, WhipPublish):
+        return brought(uri, info, painter, settings)
+    return viewed(uri, info, painter, settings, ports)
+
+
+def _opened(
+    uri: FileOut | RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> Sink:
     match uri:
         case NullOut():
             return NullSink()

@@ -36,16 +36,19 @@ class _Told(logging.Handler):
 
 @contextmanager
 def told_logs() -> Iterator[None]:
-    """Inside the block, what the streaming core logs from level INFO on is said on standard error."""
-    logger, handler = logging.getLogger("stream"), _Told()
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Inside the block, what streaming and serving log from level INFO on is said on standard error."""
+    handler = _Told()
+    loggers = [logging.getLogger(name) for name in ("stream", "depthcast.service")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class FramesPerSecond(ProgressColumn):

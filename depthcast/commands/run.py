@@ -109,7 +109,7 @@ def _run_one(job: Job, metrics: str | None) -> None:
     measured(metrics, board, ports)
     with ExitStack() as opened:
         with phase_progress() as progress:
-            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress))
+            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress, ports=ports))
         frames = ready.source.info.frames
         with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
 
@@ -117,7 +117,7 @@ def _run_one(job: Job, metrics: str | None) -> None:
                 advance(stats.frames_out)
                 board.tell(ready.source.info.name, stats)
 
-            outcome = ready.run(told, stop.event, ports)
+            outcome = ready.run(told, stop.event)
     for note in outcome.notes:
         tell(note)
     print(summary(job, outcome.stats))

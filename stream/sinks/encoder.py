@@ -38,14 +38,38 @@ _CHOICES = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a stream must keep to.
+
+    baseline: the constrained baseline profile, which every browser decodes.
+    bitrate: at most so many bits per second, held over half a second; None: what the pictures need.
+    """
+
+    baseline: bool = False
+    bitrate: int | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """For FFmpeg's encoders."""
+        options = {"profile": "baseline"} if self.baseline else {}
+        if self.bitrate is not None:
+            options |= {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate // 2)}
+        return options
+
+
+FREE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """An encoder that works here; parameter_sets: SPS and PPS of its stream."""
 
     name: str
     parameter_sets: tuple[bytes, ...]
+    terms: Terms = FREE
 
 
-def choose_encoder(painter: Painter, rate: Fraction | None) -> Choice:
+def choose_encoder(painter: Painter, rate: Fraction | None, terms: Terms = FREE) -> Choice:
     """The first that can encode the painter's pictures. Raises SinkError where none can."""
     height, width = painter.size
     black = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
@@ -53,14 +77,14 @@ def choose_encoder(painter: Painter, rate: Fraction | None) -> Choice:
     picture.pts, picture.time_base = 0, LIVE_TIME_BASE
     for name in _CHOICES:
         try:
-            context = _opened(name, painter, rate)
+            context = _opened(name, painter, rate, terms)
             packets = [*context.encode(picture), *context.encode(None)]
         except (av.FFmpegError, OSError, ValueError):
             continue
         sets = tuple(one for packet in packets for one in units_of(bytes(packet)) if type_of(one) in PARAMETER_SETS)
         if len(sets) >= len(PARAMETER_SETS):
             _LOG.info("H.264 %sx%s by %s", width, height, name)
-            return Choice(name, sets)
+            return Choice(name, sets, terms)
     raise SinkError(f"no H.264 encoder takes pictures of {width}x{height}: install PyAV with libx264")
 
 
@@ -78,11 +102,10 @@ class LiveEncoder:
         self._painter = painter
         self._times = RisingTimes()
         with encoder_errors():
-            self._context = _opened(choice.name, painter, rate)
+            self._context = _opened(choice.name, painter, rate, choice.terms)
 
     def encode(self, depth_frame: DepthFrame, key: bool) -> AccessUnit:
         """One picture.
-
 
         key: it is to be decodable alone. Raises SinkError.
         """
@@ -131,10 +154,10 @@ def set_up(context: VideoCodecContext, painter: Painter, rate: Fraction | None) 
     context.thread_count = 2
 
 
-def _opened(name: str, painter: Painter, rate: Fraction | None) -> VideoCodecContext:
+def _opened(name: str, painter: Painter, rate: Fraction | None, terms: Terms) -> VideoCodecContext:
     context = av.CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
     set_up(context, painter, rate)
-    context.options = options_of(name)
+    context.options = options_of(name) | terms.options
     context.open()
     return context
