@@ -68,11 +68,12 @@ def test_nothing_seen_is_an_error() -> None:
         summed_up("rtsp-udp", {0: Stamps(0, 1, 2, 3)})
 
 
-def test_a_real_measurement(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["-t", "rtsp-tcp", "--size", "256x192", "--rate", "10", "--seconds", "1", "--threads", "1", "--json"]
+@pytest.mark.parametrize("transport", ["rtsp-tcp", "webrtc"])
+def test_a_real_measurement(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-t", transport, "--size", "256x192", "--rate", "10", "--seconds", "1", "--threads", "1", "--json"]
     assert status_of(["latency", *words]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    assert found["transport"] == "rtsp-tcp"
+    assert found["transport"] == transport
     assert 3 <= found["frames"] <= 11
     assert 0 < found["total"]["p50_ms"] < 5000
     assert found["stages"][1]["p50_ms"] > 0

@@ -48,6 +48,16 @@ class WebRtcSink:
         return self._broadcast.audience
 
     @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
+
+    @property
     def dropped(self) -> int:
         """How often a picture was not sent to a viewer that was to have it."""
         return self.audience.dropped
