@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +33,7 @@ from stream.batching import BatchedSession
 from stream.turns import TurnSession
 from stream.uris import parse_sink, parse_source
 from tests.cameras import MjpegCamera, jpeg
+from tests.conditions import until
 from tests.fakes import FakeCache, FakeSession, spec
 from tests.tiny import tiny_network
 from tests.videos import gray_levels
@@ -281,3 +286,27 @@ def test_the_command_runs_a_file_of_streams_and_its_status_tells(
     assert "1 of 3 streams failed: c" in capsys.readouterr().err
     assert status_of(["run", "test:", "--config", str(config), "-o", "null:"]) == 2
     assert "write SOURCE, --output there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_leaves_every_file_playable(tmp_path: Path, number: signal.Signals) -> None:
+    config, folder = tmp_path / "streams.toml", tmp_path / "out"
+    folder.mkdir()
+    outputs = [folder / "a.mp4", folder / "b.mkv"]
+    tables = [f'[stream.{path.stem}]\nsource = "test:?size=160x120"\noutput = "{path}"\n' for path in outputs]
+    config.write_text(f'checkpoint = "{tiny_network(tmp_path)}"\nthreads = 1\n' + "".join(tables))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "depthcast", "run", "--config", str(config)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "DEPTHCAST_HOME": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    until(lambda: sum(path.stat().st_size > 0 for path in folder.iterdir()) == 2, 60)
+    process.send_signal(number)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 128 + number, rest
+    assert "Traceback" not in rest
+    assert all(frames_in(path) for path in outputs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,7 @@ from stream.estimator import DepthEstimator
 from stream.pipeline import run
 from stream.sinks import NullSink
 from stream.stats import EDGES_MS, SinkStats, StageTimes, Stats
+from stream.webrtc.watch import watch
 from tests.conditions import until
 from tests.fakes import FakeSession, ListSource, clip
 from tests.tiny import tiny_network
@@ -97,7 +100,8 @@ def test_a_stream_that_is_taken_down_is_told_no_more() -> None:
 
 def test_stats_of_a_run_count_every_duration() -> None:
     stats = run(ListSource(clip(7)), DepthEstimator(FakeSession()).step, [NullSink(), NullSink()])
-    assert [sink.name for sink in stats.sinks] == [age.name for age in stats.ages] == ["NullSink", "NullSink 2"]
+    assert [sink.name for sink in stats.sinks] == ["NullSink", "NullSink 2"]
+    assert {age.name for age in stats.ages} == {"NullSink", "NullSink 2"}
     capture = next(stage for stage in stats.stages if stage.name == "capture")
     assert len(capture.within) == len(EDGES_MS)
     assert list(capture.within) == sorted(capture.within)
@@ -158,3 +162,34 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--metrics takes a port or ADDRESS:PORT"):
         parse_address(text)
+
+
+def test_viewers_over_webrtc_are_counted_at_the_address_they_come_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures and viewers share a port."""
+    monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
+    port, seen = free_port(), Figures()
+    base = f"http://127.0.0.1:{port}"
+
+    def is_up() -> bool:
+        try:
+            return httpx.get(f"{base}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def view() -> None:
+        until(is_up, 20)
+        with closing(watch(f"{base}/whep/depth")) as pictures:
+            for _ in islice(pictures, 20):
+                pass
+            seen.update(figures_of(httpx.get(f"{base}/metrics").text))
+
+    viewing = threading.Thread(target=view)
+    viewing.start()
+    words = ["test:?size=160x120&rate=30&frames=150", "-o", f"webrtc://@127.0.0.1:{port}/depth"]
+    network = tiny_network(tmp_path)
+    assert status_of(["run", *words, "--checkpoint", str(network), "--metrics", str(port)]) == 0
+    viewing.join()
+    assert seen["depthcast_viewers", ("WebRtcSink", "synthetic")] == 1
+    assert seen["depthcast_sent_bytes_total", ("WebRtcSink", "synthetic")] > 1000

@@ -141,7 +141,7 @@ def test_a_viewer_that_knows_no_h264_is_sent_vp8() -> None:
     with shown() as output:
         answer, width = asyncio.run(viewed(output.url))
         assert is_rising(numbers(output.url))
-        assert output.sink._encoders.opened == {Codec.VP8, Codec.H264}
+        assert output.sink._encoding._encoders.keys() == {Codec.VP8, Codec.H264}
     assert "H264" not in answer
     assert width == 2 * WIDTH
 
@@ -210,7 +210,7 @@ def test_a_viewer_that_takes_nothing_is_bounded_and_counted() -> None:
 
 
 def coded(is_key: bool) -> Coded:
-    return Coded(av.Packet(b"picture"), is_key)
+    return Coded(av.Packet(b"picture"), is_key, 0)
 
 
 def test_who_has_lost_pictures_goes_on_with_a_key_picture() -> None:

@@ -11,9 +11,10 @@ from stream.frame import DepthFrame
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Encoders
+from stream.webrtc.coding import Codecs, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopEnded, LoopThread
 from stream.webrtc.notes import Notes
 
@@ -36,15 +37,26 @@ class WebRtcSink:
     """
 
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
-        self._encoders = Encoders(painter, info.rate, viewing.bitrate)
+        codecs = choose_codecs(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")
         self._broadcast = Broadcast(self._loop)
-        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, self._encoders))
+        self._encoding = Encoding(codecs, painter, info.rate, self._broadcast)
+        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, codecs))
 
     @property
     def audience(self) -> Audience:
         """Who watches at the moment, and what became of the pictures so far."""
         return self._broadcast.audience
+
+    @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
 
     @property
     def dropped(self) -> int:
@@ -53,9 +65,7 @@ class WebRtcSink:
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is watched; never waits for viewers. Raises SinkError."""
-        for codec in self._broadcast.watched:
-            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
-            self._broadcast.send(codec, coded)
+        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Leave the viewers; harmless when repeated."""
@@ -71,9 +81,9 @@ class WebRtcSink:
 class Viewer:
     """A peer that watches."""
 
-    def __init__(self, broadcast: Broadcast, encoders: Encoders) -> None:
+    def __init__(self, broadcast: Broadcast, codecs: Codecs) -> None:
         self._broadcast = broadcast
-        self._encoders = encoders
+        self._codecs = codecs
         self._track: ViewerTrack | None = None
 
     def meet(self, peer: Peer) -> None:
@@ -82,9 +92,9 @@ class Viewer:
         transceiver = next((one for one, codecs in known.items() if codecs), None)
         if transceiver is None:
             raise OfferRefused("the offer wants no video: its direction must be recvonly or sendrecv")
-        codec = next((one for one in self._encoders.preferred if one in known[transceiver]), None)
+        codec = next((one for one in self._codecs.preferred if one in known[transceiver]), None)
         if codec is None:
-            raise OfferRefused(f"the offer knows no codec of {', '.join(self._encoders.preferred)}")
+            raise OfferRefused(f"the offer knows no codec of {', '.join(self._codecs.preferred)}")
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
         notes, sender = Notes(peer), peer.addTrack(self._track)

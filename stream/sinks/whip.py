@@ -20,8 +20,9 @@ from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, Encoders, capabilities
+from stream.webrtc.coding import Codec, capabilities, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agreed_codec
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, Session, begin, leave
 from stream.webrtcuris import WhipPublish
@@ -53,11 +54,12 @@ class WhipPublishSink:
         self._ice = ice
         self._timeout_s = timeout_s
         self._wait = wait
-        self._encoders = Encoders(painter, info.rate, bitrate)
+        self._codecs = choose_codecs(painter, info.rate, bitrate)
         self.connections = 0
         """Times that the server took our stream, so far."""
         self._loop = LoopThread("whip publisher")
         self._broadcast = Broadcast(self._loop)
+        self._encoding = Encoding(self._codecs, painter, info.rate, self._broadcast)
         self._ending = asyncio.Event()
         self._life = self._loop.submit(self._live())
 
@@ -67,15 +69,23 @@ class WhipPublishSink:
         return self._broadcast.audience
 
     @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
+
+    @property
     def dropped(self) -> int:
         """Pictures that could not be sent in time."""
         return self.audience.dropped
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, where it is wanted. Raises SinkError."""
-        for codec in self._broadcast.watched:
-            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
-            self._broadcast.send(codec, coded)
+        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Leave the server, if that is heard at once; harmless when repeated."""
@@ -112,9 +122,9 @@ class WhipPublishSink:
         session: Session | None = None
         peer = Peer(self._ice, lambda: self._broadcast.want_key(track.codec) if track is not None else None)
         try:
-            track = ViewerTrack(self._encoders.preferred[0], peer, self._broadcast)
+            track = ViewerTrack(self._codecs.preferred[0], peer, self._broadcast)
             transceiver = peer.addTransceiver(track, direction="sendonly")
-            transceiver.setCodecPreferences(capabilities(self._encoders.preferred))
+            transceiver.setCodecPreferences(capabilities(self._codecs.preferred))
             await peer.setLocalDescription()
             session = await _aside(
                 lambda: begin(self._uri.url, peer.localDescription.sdp, self._uri.token, self._timeout_s)

@@ -74,6 +74,7 @@ class ViewerTrack(MediaStreamTrack):
             return
         self._waits_for_key, self._has_begun = False, True
         self._pictures.append(coded)
+        self._broadcast.sent_bytes += coded.packet.size
         self._arrived.set()
 
     async def recv(self) -> av.Packet[Any]:
@@ -101,6 +102,8 @@ class Broadcast:
     """Who watches what, and how it gets there. Pictures come from one thread, viewers live on the loop."""
 
     def __init__(self, loop: LoopThread, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.sent_bytes = 0
+        """Of encoded pictures, to all viewers together, so far."""
         self._loop = loop
         self._now_s = now_s
         self._viewers: set[ViewerTrack] = set()

@@ -50,45 +50,32 @@ class PictureEncoder(Protocol):
         ...
 
 
-class Encoders:
-    """Those of one output, one for each codec that is watched, opened when it is.
+@dataclass(frozen=True, slots=True)
+class Codecs:
+    """What can be encoded here, found out by trying; the first is preferred. bitrate: bits per second at most."""
 
-    Raises SinkError, as its methods do. bitrate: bits per second at most. The log says which encoder H.264 has.
-    """
-
-    __slots__ = ("_bitrate", "_choice", "_open", "_painter", "_rate")
-
-    def __init__(self, painter: Painter, rate: Fraction | None, bitrate: int) -> None:
-        self._painter, self._rate, self._bitrate = painter, rate, bitrate
-        self._open: dict[Codec, PictureEncoder] = {}
-        self._choice: Choice | None = None
-        try:
-            self._choice = choose_encoder(painter, rate, Terms(baseline=True, bitrate=bitrate))
-        except SinkError:
-            self._open[Codec.VP8] = Vp8(painter, rate, bitrate)
-            height, width = painter.size
-            _LOG.info("VP8 %sx%s by libvpx: no H.264 encoder works here", width, height)
+    h264: Choice | None
+    bitrate: int
 
     @property
     def preferred(self) -> tuple[Codec, ...]:
-        """What can be encoded here, the best first: NVENC, else x264, else VP8."""
-        return (Codec.VP8,) if self._choice is None else (Codec.H264, Codec.VP8)
+        return (Codec.VP8,) if self.h264 is None else (Codec.H264, Codec.VP8)
 
-    @property
-    def opened(self) -> frozenset[Codec]:
-        """What has been encoded so far."""
-        return frozenset(self._open)
+    def encoder(self, codec: Codec, painter: Painter, rate: Fraction | None) -> PictureEncoder:
+        """Open one. Raises SinkError."""
+        if codec is Codec.VP8 or self.h264 is None:
+            return Vp8(painter, rate, self.bitrate)
+        return H264(self.h264, painter, rate)
 
-    def coded(self, codec: Codec, depth_frame: DepthFrame, key: bool) -> Coded:
-        """One picture. key: it is to be decodable alone."""
-        if codec not in self._open:
-            self._open[codec] = self._opened(codec)
-        return self._open[codec].coded(depth_frame, key)
 
-    def _opened(self, codec: Codec) -> PictureEncoder:
-        if codec is Codec.VP8 or self._choice is None:
-            return Vp8(self._painter, self._rate, self._bitrate)
-        return H264(self._choice, self._painter, self._rate)
+def choose_codecs(painter: Painter, rate: Fraction | None, bitrate: int) -> Codecs:
+    """NVENC, else x264, else VP8; the log says which."""
+    try:
+        return Codecs(choose_encoder(painter, rate, Terms(baseline=True, bitrate=bitrate)), bitrate)
+    except SinkError:
+        height, width = painter.size
+        _LOG.info("VP8 %sx%s by libvpx: no H.264 encoder works here", width, height)
+        return Codecs(None, bitrate)
 
 
 def capabilities(preferred: Sequence[Codec]) -> list[RTCRtpCodecCapability]:
