@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from depthcast import __version__
+from depthcast.service import errors
 
 _OWN = APIRouter(tags=["health"])
 
@@ -18,6 +19,7 @@ async def healthz() -> dict[str, str]:
 def create_app(*routers: APIRouter) -> FastAPI:
     """An application of these routers; their lifespans are entered when it starts serving."""
     app = FastAPI(title="depthcast", version=__version__)
+    errors.install(app)
     for router in (_OWN, *routers):
         app.include_router(router)
     return app
