@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -24,6 +24,7 @@ from depthcast.service.jobs.queue import Jobs
 from depthcast.service.server import serving
 from depthcast.service.settings import ServiceSettings
 
+Seen = TypeVar("Seen")
 FINAL = {"succeeded", "failed", "cancelled"}
 DEADLINE_S = 60.0
 
@@ -37,7 +38,7 @@ class _Same(_Quiet):
     """The same file, whatever is asked for."""
 
     def translate_path(self, path: str) -> str:
-        return str(next(iter(Path(super().translate_path("/")).glob("*.mp4"))))
+        return str(next(iter(Path(super().translate_path(path[:1])).glob("*.mp4"))))
 
 
 @contextmanager
@@ -97,7 +98,7 @@ class Service:
         return until(lambda: self.get(generation_id), reached)
 
 
-def until(look: Callable[[], Any], reached: Callable[[Any], bool]) -> Any:
+def until(look: Callable[[], Seen], reached: Callable[[Seen], bool]) -> Seen:
     """What is seen once it is as wanted; fails after a minute."""
     waiting = threading.Event()
     deadline_s = time.monotonic() + DEADLINE_S

@@ -172,7 +172,7 @@ def replayed(here: Service) -> list[dict[str, Any]]:
     """What a new listener is told of the past: all that comes before the end of a job that is asked for then."""
     with here.http.stream("GET", "/api/events") as stream:
         (last,) = here.enqueue(video_url="http://127.0.0.1:1/")
-        found = []
+        found: list[dict[str, Any]] = []
         for name, data in events_of(stream):
             if name == "media_generation_completed":
                 if data["generation_id"] == last:

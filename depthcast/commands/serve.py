@@ -17,6 +17,7 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="Folder of the queue and of results.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos worked on at a time.")] = 1,
     mode: Annotated[Mode, typer.Option(help="Of jobs: windows that look ahead, or frame by frame.")] = Mode.OFFLINE,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of one job's engine.")] = None,
     allow: Annotated[
         list[str] | None, typer.Option(help="A host or network beyond the public internet to fetch videos from.")
     ] = None,
@@ -36,6 +37,7 @@ def serve(
         data or Settings.from_environment().home / "service",
         jobs=jobs,
         mode=mode,
+        threads=threads,
         fallback=fallback == "nano",
         fetch=FetchRules(allow=Allowed.of(allow or ())),
     )

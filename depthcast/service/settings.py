@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthcast.plan import Mode
 from depthcast.service.fetch import FetchRules
+from depthcast.service.probe import ProbeLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,7 @@ class ServiceSettings:
     fallback: run the embedded model where the one asked for is not installed.
     mode: of the network: windows that look ahead, as the hosted model does, or frame by frame.
     threads: of one job's engine; None: as many as it likes.
-    max_job_s: of work on one video. max_upload_bytes: of one video, sent or fetched.
-    max_pixels, max_video_s, max_frames: of one video.
+    max_job_s: of work on one video. max_upload_bytes: of a video that is sent; `fetch` has that of a fetched one.
     keep_s: how long results are kept; keep_rows_s: how long is known what became of a job.
     disk_bytes: of all files together. link_s: how long the address of a result works.
     grace_s: given to running work when the service is stopped, before it is put back into the queue.
@@ -36,9 +36,6 @@ class ServiceSettings:
     threads: int | None = None
     max_job_s: float = 6 * 3600
     max_upload_bytes: int = 2 << 30
-    max_pixels: int = 4096 * 2304
-    max_video_s: float = 3600
-    max_frames: int = 250_000
     keep_s: int = 7 * 86400
     keep_rows_s: int = 90 * 86400
     disk_bytes: int = 20 << 30
@@ -46,3 +43,4 @@ class ServiceSettings:
     grace_s: float = 10
     live_share: float = 0.25
     fetch: FetchRules = field(default_factory=FetchRules)
+    video: ProbeLimits = field(default_factory=ProbeLimits)

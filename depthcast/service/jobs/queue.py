@@ -21,7 +21,7 @@ from depthcast.service.jobs.generation import Generation, Made, Target
 from depthcast.service.jobs.parameters import ParameterError, parse
 from depthcast.service.jobs.process import Worker
 from depthcast.service.jobs.store import Store
-from depthcast.service.jobs.task import Limits, Task
+from depthcast.service.jobs.task import Task
 from depthcast.service.jobs.words import without_paths
 from depthcast.service.settings import ServiceSettings
 
@@ -56,7 +56,7 @@ class Jobs:
         self._store = Store(self.folders.database)
         # SQLite waits for the disk, which the event loop must not; one thread keeps its transactions in order.
         self._thread = ThreadPoolExecutor(1, "jobs")
-        self._workers = [Worker(settings.live_share) for _ in range(settings.jobs)]
+        self.workers = [Worker(settings.live_share) for _ in range(settings.jobs)]
         self._tasks: list[asyncio.Task[None]] = []
         self._running: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, Progress] = {}
@@ -73,7 +73,7 @@ class Jobs:
     async def open(self) -> None:
         """Take up what a former process left, and begin to work."""
         await self.db(self._recover)
-        self._tasks = [asyncio.create_task(self._work(worker)) for worker in self._workers]
+        self._tasks = [asyncio.create_task(self._work(worker)) for worker in self.workers]
         self._tasks.append(asyncio.create_task(self._keep_house()))
 
     def _recover(self) -> None:
@@ -88,7 +88,7 @@ class Jobs:
         for task in (*self._running.values(), *self._tasks):
             task.cancel()
         await asyncio.gather(*self._running.values(), *self._tasks, return_exceptions=True)
-        for worker in self._workers:
+        for worker in self.workers:
             await worker.close()
         await self.db(self._store.close)
         self._thread.shutdown()
@@ -164,7 +164,7 @@ class Jobs:
 
     def set_live(self, live: bool) -> None:
         """Whether there are live streams, for which jobs make room. From any thread: `loop.call_soon_threadsafe`."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.set_live(live)
 
     async def _work(self, worker: Worker) -> None:
@@ -212,9 +212,14 @@ class Jobs:
         progress = partial(self._note, generation)
         if asked.video_url is not None:
             await fetch(asked.video_url, folder / INPUT, self.settings.fetch, partial(progress, "downloading"))
-        limits = Limits(self.settings.max_pixels, self.settings.max_video_s, self.settings.max_frames, room)
-        settings = self.settings
-        task = Task.of(asked, folder, settings.mode.value, settings.fallback, settings.threads, limits)
+        how = self.settings
+        task = Task.of(
+            *(asked, folder, room),
+            mode=how.mode.value,
+            fallback=how.fallback,
+            threads=how.threads,
+            limits=how.video,
+        )
         progress("preparing", 0, None)
         return await worker.run(task, progress)
 

@@ -9,19 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from depthcast.service.jobs.parameters import Parameters
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a video that a stranger sent may be.
-
-    pixels: of one frame. seconds: of video; frames: decoded and used. file_bytes: of each file that is written.
-    """
-
-    pixels: int
-    seconds: float
-    frames: int
-    file_bytes: int
+from depthcast.service.probe import ProbeLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +17,7 @@ class Task:
     """One video to be worked on in `folder`, which holds it under the name `folders.INPUT`.
 
     output_fps: a fraction as text. fallback: use the embedded model where the one asked for is not here.
+    room: bytes that the results may take.
     """
 
     folder: str
@@ -42,11 +31,20 @@ class Task:
     mode: str
     fallback: bool
     threads: int | None
-    limits: Limits
+    limits: ProbeLimits
+    room: int
 
     @classmethod
     def of(
-        cls, asked: Parameters, folder: Path, mode: str, fallback: bool, threads: int | None, limits: Limits
+        cls,
+        asked: Parameters,
+        folder: Path,
+        room: int,
+        *,
+        mode: str,
+        fallback: bool,
+        threads: int | None,
+        limits: ProbeLimits,
     ) -> Self:
         """The work that a client's parameters mean."""
         return cls(
@@ -62,12 +60,13 @@ class Task:
             fallback=fallback,
             threads=threads,
             limits=limits,
+            room=room,
         )
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Self:
         """From its JSON form."""
-        return cls(**{**said, "limits": Limits(**said["limits"])})
+        return cls(**{**said, "limits": ProbeLimits(**said["limits"])})
 
     def line(self) -> bytes:
         """Its JSON form."""

@@ -21,13 +21,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
-from depthcast.errors import DepthcastError, ModelError
+from depthcast.errors import DepthcastError, ModelError, UsageError
 from depthcast.job import Job, Prepared, prepared
 from depthcast.models import NANO, find
 from depthcast.outputs import Look
 from depthcast.plan import THIS_MACHINE, Mode, Wanted, checkpoint_of, steps_to_readiness
 from depthcast.service.jobs.folders import INPUT, RAW, VIDEO
 from depthcast.service.jobs.task import Task, line_of
+from depthcast.service.probe import probe
 from depthcast.settings import Settings
 from engines.errors import EngineError
 from stream.colour import Colormap
@@ -40,6 +41,8 @@ from stream.uris import FileIn, FileOut
 
 _NICENESS = 10
 """Whatever answers or streams live goes first wherever processors are short."""
+_RAW_BYTES = 8
+"""A float32 for each pixel of each frame, twice: they wait in a file of their own until their number is known."""
 _BROKEN = "the service failed while working on this video; its log says how"
 
 
@@ -119,13 +122,15 @@ def do(task: Task, settings: Settings, reporter: Reporter, courtesy: Courtesy) -
 
     Raises DepthcastError, StreamError or EngineError.
     """
-    frames = min(task.max_frames or task.limits.frames, task.limits.frames)
+    info = probe(Path(INPUT), task.limits, task.max_frames)
+    if task.include_raw_depths and (info.frames or 0) * info.height * info.width * _RAW_BYTES > task.room:
+        raise UsageError("there is no room for the raw depth of this video: ask for fewer frames, or without it")
     job = Job(
         FileIn(Path(INPUT)),
         (FileOut(Path(VIDEO)), *((FileOut(Path(RAW)),) if task.include_raw_depths else ())),
         Wanted(find(task.depth_model), Mode(task.mode), threads=task.threads),
         Look(Colormap(task.colormap), Resolution(task.resolution), task.side_by_side),
-        frames,
+        task.max_frames if info.frames else task.limits.max_frames,
         None if task.output_fps is None else Fraction(task.output_fps),
     )
     with ExitStack() as opened:
@@ -176,7 +181,7 @@ def limit_files(size: int) -> None:
 def _attempt(task: Task, settings: Settings, reporter: Reporter, courtesy: Courtesy) -> None:
     try:
         os.chdir(task.folder)
-        limit_files(task.limits.file_bytes)
+        limit_files(task.room)
         notes = do(task, settings, reporter, courtesy)
     except (DepthcastError, StreamError, EngineError) as error:
         reporter.say(failed=" ".join(str(error).split()))
