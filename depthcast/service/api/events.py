@@ -45,7 +45,8 @@ async def _told(caller: str, jobs: Jobs, links: Links) -> AsyncIterator[str]:
         while not (subscription.is_lost or jobs.is_closing):
             event = await _next(subscription, jobs)
             if event is None:
-                yield _KEEP_ALIVE
+                if not jobs.is_closing:
+                    yield _KEEP_ALIVE
             elif isinstance(event, Progress) or event.id not in told:
                 yield text(event, links)
 
