@@ -13,6 +13,7 @@ from depthcast import __version__
 from depthcast.commands.build import build
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
+from depthcast.commands.keys import keys
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(serve)
+app.add_typer(keys, name="keys")
 app.command()(models)
 app.command()(pull)
 app.command()(export)

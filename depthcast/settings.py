@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthcast.errors import UsageError
@@ -19,10 +19,12 @@ class Settings:
 
     home: folder of everything that is downloaded, exported or built (`DEPTHCAST_HOME`).
     hub: base URL of the official weights (`DEPTHCAST_HUB`), without a slash at the end.
+    api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
     home: Path
     hub: str = HUB
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -39,6 +41,11 @@ class Settings:
         """Networks compiled by TensorRT, for one GPU each."""
         return self.home / "engines"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys that `serve` asks for, as hashes."""
+        return self.home / "keys"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings of this process; UsageError where a variable makes no sense."""
@@ -47,7 +54,8 @@ class Settings:
         if not hub.startswith(("https://", "http://")):
             raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {hub!r}")
         home = values.get("DEPTHCAST_HOME", "")
-        return cls(Path(home).expanduser() if home else _user_cache(values) / "depthcast", hub)
+        place = Path(home).expanduser() if home else _user_cache(values) / "depthcast"
+        return cls(place, hub, values.get("DEPTHCAST_API_KEY") or None)
 
 
 def _user_cache(values: Mapping[str, str]) -> Path:

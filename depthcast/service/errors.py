@@ -18,6 +18,7 @@ _TITLES = {
     "invalid_params": "Invalid parameters supplied, please check your request and try again.",
     "resource_not_found": "The requested resource could not be found",
     "unauthenticated": "Authentication is required: send a valid API key as a Bearer token.",
+    "forbidden": "This is not allowed",
     "rate_limit_exceeded": "Rate limit exceeded",
     "method_not_allowed": "This method is not allowed for the requested resource",
     "payload_too_large": "The request is larger than what is accepted",
@@ -26,6 +27,7 @@ _TITLES = {
 }
 _TYPES = {
     401: "unauthenticated",
+    403: "forbidden",
     404: "resource_not_found",
     405: "method_not_allowed",
     413: "payload_too_large",
