@@ -17,7 +17,7 @@ from depthcast.commands.keys import keys
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
-from depthcast.commands.serve import serve
+from depthcast.commands.serve import ENVIRONMENT, serve
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
 from stream.errors import StreamError
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
-app.command()(serve)
+app.command("serve", context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
 app.add_typer(keys, name="keys")
 app.command()(models)
 app.command()(pull)
