@@ -17,7 +17,7 @@ from depthcast.commands.keys import keys
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
-from depthcast.commands.serve import serve
+from depthcast.commands.serve import ENVIRONMENT, serve
 from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
-app.command()(serve)
+app.command("serve", context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
 app.command()(submit)
 app.add_typer(keys, name="keys")
 app.command()(models)

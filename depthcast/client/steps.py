@@ -6,6 +6,7 @@ yields a `Pause` and is sent None. So the two clients differ in how they wait an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,4 +145,5 @@ def unreachable(error: httpx.RequestError) -> ClientError:
         place = f"{url.scheme}://{url.netloc.decode('ascii')}"
     except RuntimeError:
         place = "its address"
-    return ClientError(f"the service at {place} cannot be reached: {error or type(error).__name__}; is it running?")
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    return ClientError(f"the service at {place} cannot be reached: {reason}; is it running?")
