@@ -232,12 +232,12 @@ def _watched(url: str, files: str, flag: _Flag, seconds: float) -> tuple[Live, .
                 ms[kind] += _live_steps(estimator, seconds / rounds)
                 fps[kind].append((_frames_done(http, job) - before) / (time.monotonic() - began_s))
             http.delete(f"/api/ai/queue/{job}")
-    return tuple(
-        Live(
-            kind, *(round(float(v), 1) for v in np.percentile(ms[kind], (50, 95))), round(float(np.mean(fps[kind])), 1)
-        )
-        for kind in kinds
-    )
+    return tuple(_summed(kind, ms[kind], fps[kind]) for kind in kinds)
+
+
+def _summed(beside: str, ms: list[float], fps: list[float]) -> Live:
+    p50, p95 = (round(float(value), 1) for value in np.percentile(ms, (50, 95)))
+    return Live(beside, p50, p95, round(float(np.mean(fps)), 1))
 
 
 def _started(http: httpx.Client, video_url: str) -> str:
