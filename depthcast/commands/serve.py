@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +63,7 @@ def run_service(asked: ServeOptions) -> None:
     """Serve depth over HTTP until Ctrl-C or SIGTERM."""
     from depthcast.service.server import serve_until_stopped
 
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     own = Settings.from_environment()
     settings = settings_of(asked, own)
     app = application(asked, settings, own)

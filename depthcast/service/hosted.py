@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
@@ -25,12 +25,15 @@ async def readyz(jobs: JobsOf) -> Json:
     return Json({"status": words[is_ready], "jobs": waiting}, 200 if is_ready else 503)
 
 
-def jobs_router(settings: ServiceSettings) -> APIRouter:
-    """All routes of the job API. `app.state.jobs` is the queue while it is served."""
+def jobs_router(settings: ServiceSettings, is_live: Callable[[], bool] = lambda: False) -> APIRouter:
+    """All routes of the job API. `app.state.jobs` is the queue while it is served.
+
+    is_live: whether there are live streams, for which jobs make room.
+    """
 
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
-        jobs = app.state.jobs = Jobs(settings)
+        jobs = app.state.jobs = Jobs(settings, is_live)
         await jobs.open()
         try:
             yield

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from depthcast.errors import UsageError
+from depthcast.service.logs import make_discreet
 
 _STARTING_S = 30.0
 _LEAVING_S = 3
@@ -47,6 +48,7 @@ def serve_until_stopped(
     with _listening(host, port) as listener:
         print(f"serving {_url(listener)}", flush=True)
         config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
+        make_discreet("", "uvicorn")
         _Told(config, on_stop or (lambda: None)).run([listener])
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse
 
-from depthcast.service.api.context import JobsOf, caller_of
+from depthcast.service.api.context import JobsOf
 from depthcast.service.api.describe import raw_name, video_name
 from depthcast.service.errors import not_found
 from depthcast.service.jobs.generation import Status
@@ -27,7 +27,7 @@ async def get_result(
     if found is None or found.owner != owner or found.status is not Status.SUCCEEDED or kind not in ("mp4", "npz"):
         raise not_found()
     signed = is_valid(jobs.secret, name, exp, sig, jobs.now())
-    if not signed and found.owner != caller_of(request):
+    if not signed and found.owner != getattr(request.state, "caller", None):
         raise not_found("this address has expired: ask for the generation again")
     path, shown, media = (
         (jobs.folders.video(found.id), video_name(found.id), "video/mp4")

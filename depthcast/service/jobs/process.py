@@ -79,14 +79,18 @@ class Worker:
                 stdout=PIPE,
                 limit=_LONGEST_LINE,
             )
-            self.set_live(self._is_live)
+            self._tell_live()
         return self._process
 
     def set_live(self, live: bool) -> None:
         """Whether there are live streams."""
-        self._is_live = live
+        if live != self._is_live:
+            self._is_live = live
+            self._tell_live()
+
+    def _tell_live(self) -> None:
         if self._process is not None and self._process.stdin is not None and self._process.returncode is None:
-            self._process.stdin.write(line_of({"live": live}))
+            self._process.stdin.write(line_of({"live": self._is_live}))
 
     async def close(self) -> None:
         """Kill the process, where there is one."""

@@ -28,6 +28,7 @@ from depthcast.service.settings import ServiceSettings
 _LOG = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 60.0
 _PROGRESS_S = 1.0
+_LOOK_S = 0.25
 _USUAL_S = 30.0
 
 Result = TypeVar("Result")
@@ -44,11 +45,18 @@ class QueueFullError(DepthcastError):
 class Jobs:
     """The queue of one service. Everything but the database runs in one event loop.
 
-    now: Unix seconds. Raises UsageError where the folder is used by another service.
+    is_live: whether there are live streams, for which jobs make room. now: Unix seconds.
+    Raises UsageError where the folder is used by another service.
     """
 
-    def __init__(self, settings: ServiceSettings, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        is_live: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.settings = settings
+        self._is_live = is_live
         self.folders = Folders(settings.data)
         self.secret = self.folders.secret()
         self.bus = Bus()
@@ -74,7 +82,7 @@ class Jobs:
         """Take up what a former process left, and begin to work."""
         await self.db(self._recover)
         self._tasks = [asyncio.create_task(self._work(worker)) for worker in self.workers]
-        self._tasks.append(asyncio.create_task(self._keep_house()))
+        self._tasks += [asyncio.create_task(self._keep_house()), asyncio.create_task(self._look_for_live())]
 
     def _recover(self) -> None:
         self._store.recover(self._time())
@@ -161,11 +169,6 @@ class Jobs:
     def progress(self, generation_id: str) -> Progress | None:
         """How far a running job is."""
         return self._progress.get(generation_id)
-
-    def set_live(self, live: bool) -> None:
-        """Whether there are live streams, for which jobs make room. From any thread: `loop.call_soon_threadsafe`."""
-        for worker in self.workers:
-            worker.set_live(live)
 
     async def _work(self, worker: Worker) -> None:
         while True:
@@ -268,6 +271,12 @@ class Jobs:
             with suppress(OSError):
                 await asyncio.to_thread(self._make_room)
             await self.db(self._store.forget, self._time() - self.settings.keep_rows_s)
+
+    async def _look_for_live(self) -> None:
+        while True:
+            for worker in self.workers:
+                worker.set_live(self._is_live())
+            await asyncio.sleep(_LOOK_S)
 
     def _time(self) -> int:
         return int(self.now())
