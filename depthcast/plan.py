@@ -264,7 +264,7 @@ def _may_use_torch(wanted: Wanted) -> bool:
 def steps_to_readiness(wanted: Wanted, checkpoint: Path | None, machine: Machine) -> list[str]:
     """The commands that a person must run first: without weights or, where they are needed, torch and OpenVINO."""
     needed = TORCH_PACKAGES if wanted.engine is Engine.TORCH else EXPORT_PACKAGES
-    steps = [] if checkpoint else [f"`depthcast pull {wanted.model.options}`"]
+    steps = [] if checkpoint else [f"`depthcast pull {wanted.model.pull_options}`"]
     if not all(machine.has(package) for package in needed):
         steps.append("`pip install 'depthcast[export]'`")
     if Engine.OPENVINO is wanted.engine or Precision.BF16 is wanted.precision:
