@@ -23,9 +23,10 @@ from stream.pipeline import run
 from stream.sinks.picture import Painter, Style
 from stream.sources.synthetic import SyntheticSource
 from stream.webrtc.camera import Camera, CameraSink
-from stream.webrtc.coding import Codec, Encoders
+from stream.webrtc.coding import Codec, choose_codecs
 from stream.webrtc.corrections import Ice
 from stream.webrtc.door import Answer, Door
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopEnded, LoopThread
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Cameras:
 
     def __enter__(self) -> Self:
         probe = SyntheticSource(*_PROBE).info
-        self._preferred = Encoders(Painter(probe), probe.rate, self._bitrate).preferred
+        self._preferred = choose_codecs(Painter(probe), probe.rate, self._bitrate).preferred
         self._loop = LoopThread("cameras")
         self._door = Door(self._loop, self._ice, self.places, lambda: Camera(self._loop, self._preferred))
         return self
@@ -163,7 +164,8 @@ class Cameras:
         with self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network:
             estimator = DepthEstimator(network)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
-            sink = CameraSink(Encoders(painter, info.rate, self._bitrate), camera.broadcast)
+            codecs = choose_codecs(painter, info.rate, self._bitrate)
+            sink = CameraSink(Encoding(codecs, painter, info.rate, camera.broadcast), camera.broadcast)
             live = LiveRun(info, network.spec, session.controls)
             session.stream = LiveStream(name, live, painter, viewers=lambda: sink.viewers)
             run(

@@ -19,9 +19,10 @@ from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import LIVE_TIME_BASE, LiveClock
 from stream.sources import SourceInfo
 from stream.webrtc.broadcast import Broadcast, ViewerTrack
-from stream.webrtc.coding import Codec, Encoders
+from stream.webrtc.coding import Codec
 from stream.webrtc.corrections import Peer, SenderClock, agree_on, wanted_codecs
 from stream.webrtc.door import OfferRefused
+from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.notes import Notes
 
@@ -154,10 +155,10 @@ class Camera:
 class CameraSink:
     """The way back. The broadcast is left by who has met the peer."""
 
-    __slots__ = ("_broadcast", "_encoders")
+    __slots__ = ("_broadcast", "_encoding")
 
-    def __init__(self, encoders: Encoders, broadcast: Broadcast) -> None:
-        self._encoders = encoders
+    def __init__(self, encoding: Encoding, broadcast: Broadcast) -> None:
+        self._encoding = encoding
         self._broadcast = broadcast
 
     @property
@@ -166,15 +167,18 @@ class CameraSink:
         return self._broadcast.audience.viewers
 
     @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, so far."""
+        return self._broadcast.sent_bytes
+
+    @property
     def dropped(self) -> int:
         """Pictures that were not sent."""
         return self._broadcast.audience.dropped
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture. Raises SinkError."""
-        for codec in self._broadcast.watched:
-            coded = self._encoders.coded(codec, depth_frame, self._broadcast.wants_key(codec))
-            self._broadcast.send(codec, coded)
+        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Nothing to finish."""
