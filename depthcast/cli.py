@@ -18,6 +18,7 @@ from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
 from depthcast.commands.serve import ENVIRONMENT, serve
+from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
 from stream.errors import StreamError
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command("serve", context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
+app.command()(submit)
 app.add_typer(keys, name="keys")
 app.command()(models)
 app.command()(pull)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from depthcast import __version__
 from depthcast.service import errors
+from depthcast.service.openapi import Application
 
 _OWN = APIRouter(tags=["health"])
 
@@ -18,7 +19,7 @@ async def healthz() -> dict[str, str]:
 
 def create_app(*routers: APIRouter) -> FastAPI:
     """An application of these routers; their lifespans are entered when it starts serving."""
-    app = FastAPI(title="depthcast", version=__version__)
+    app = Application(title="depthcast", version=__version__)
     errors.install(app)
     for router in (_OWN, *routers):
         app.include_router(router)

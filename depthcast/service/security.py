@@ -22,7 +22,7 @@ from depthcast.service.keys import KeyRing, Keys
 from depthcast.service.rates import Buckets, Rates, site_of
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+_OPEN = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", "/api/evaluations/models"})
 _OPEN_BELOW = ("/api/ai/models", "/api/repos/")
 """The list of models, which the hosted API gives to everybody, and results, whose addresses are signed."""
 _PAGE_FILE = re.compile(r"/[\w-]+\.(css|ico|js|png|svg|webmanifest)", re.ASCII)
