@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -111,10 +113,11 @@ def main(
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         files = opened.enter_context(_clips(folder))
+        with _process(folder / "polled") as url:
+            polling = asyncio.run(_polled(url, files, seconds, clients, listeners))
         fetch = FetchRules(allow=Allowed.of(["127.0.0.1"]))
-        settings = ServiceSettings(folder / "data", fallback=True, mode=Mode.STREAM, threads=1, fetch=fetch, grace_s=0)
+        settings = ServiceSettings(folder / "live", fallback=True, mode=Mode.STREAM, threads=1, fetch=fetch, grace_s=0)
         url = opened.enter_context(serving(create_app(jobs_router(settings, flag)), "127.0.0.1", 0))
-        polling = asyncio.run(_polled(url, files, seconds, clients, listeners))
         live = _watched(url, files, flag, seconds)
     load = ServiceLoad("service", polling, live, where)
     write_result(results / "service.json", asdict(load))
@@ -128,7 +131,7 @@ def _clips(folder: Path) -> Iterator[str]:
     """A short clip and a long one on 127.0.0.1."""
     place = folder / "clips"
     place.mkdir()
-    for name, frames in (("short.mp4", 60), ("long.mp4", 3000)):
+    for name, frames in (("short.mp4", 30), ("long.mp4", 3000)):
         _write_clip(place / name, frames)
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(place))) as server:
@@ -137,6 +140,17 @@ def _clips(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def _process(data: Path) -> Iterator[str]:
+    """`depthcast serve` as its users start it."""
+    words = (sys.executable, "-m", "depthcast", "serve", "--port", "0", "--data", str(data), "--fallback", "nano")
+    more = ("--allow", "127.0.0.1", "--mode", "stream", "--threads", "1", "--grace", "0")
+    with subprocess.Popen((*words, *more), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
 
 
 def _write_clip(path: Path, frames: int) -> None:

@@ -139,6 +139,21 @@ def test_a_file_may_be_sent_instead_of_an_address(here: Service, clip: Path, tmp
     assert not list((here.jobs.folders.root / "work").iterdir())
 
 
+@pytest.mark.parametrize(("rate", "frames"), [(6, 2), (24, 8), (48, 16), (60, 20)])
+def test_the_output_has_the_rate_that_was_asked_for(
+    here: Service, video_url: str, rate: int, frames: int, tmp_path: Path
+) -> None:
+    """Eight frames, 24 a second, in: a third of a second."""
+    row = here.ended(here.enqueue(video_url=video_url, output_fps=rate)[0])
+    path = tmp_path / "out.mp4"
+    path.write_bytes(httpx.get(row["result_url"]).content)
+    with av.open(path) as container:
+        video = container.streams.video[0]
+        times = [frame.time for frame in container.decode(video)]
+        assert video.average_rate == rate
+    assert times == pytest.approx([number / rate for number in range(frames)])
+
+
 def test_raw_depth_is_in_the_three_places(here: Service, video_url: str) -> None:
     body = {"model": MODEL, "video_url": video_url, "max_frames": 3, "include_raw_depths": True}
     answer = here.http.post("/api/ai/videos/generate", json=body).json()

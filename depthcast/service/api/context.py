@@ -15,14 +15,14 @@ NOBODY = "local"
 """Whose jobs those are that come without a key, where none is asked for."""
 
 
-def jobs_of(request: Request) -> Jobs:
+async def jobs_of(request: Request) -> Jobs:
     """The queue of this service."""
     jobs = request.app.state.jobs
     assert isinstance(jobs, Jobs)
     return jobs
 
 
-def caller_of(request: Request) -> str:
+async def caller_of(request: Request) -> str:
     """The name of the key that the request came with."""
     return str(getattr(request.state, "caller", NOBODY))
 
@@ -50,7 +50,7 @@ class Links:
         return f"{place}?exp={expires_at}&sig={sign(self._jobs.secret, name, expires_at)}"
 
 
-def links_of(request: Request, jobs: Annotated[Jobs, Depends(jobs_of)]) -> Links:
+async def links_of(request: Request, jobs: Annotated[Jobs, Depends(jobs_of)]) -> Links:
     """Addresses for the client of this request."""
     return Links(jobs, jobs.settings.public_url or str(request.base_url))
 

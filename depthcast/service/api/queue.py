@@ -21,7 +21,7 @@ _ACTIVE = (Status.QUEUED, Status.PROCESSING)
 Word = Annotated[str | None, Query(max_length=500)]
 
 
-def filter_of(
+async def filter_of(
     caller: Caller,
     namespace: Word = None,
     model: Word = None,

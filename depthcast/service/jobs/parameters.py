@@ -15,7 +15,7 @@ from stream.sinks.file import Resolution
 DEPTH_MODELS = ("VDA-Small", "VDA-Base", "VDA-Large")
 DEFAULT_DEPTH_MODEL = "VDA-Large"
 _MOST_FRAMES = 10_000_000
-_RATES = (0.01, 1000.0)
+_RATES = (0.01, 240.0)
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

@@ -125,13 +125,14 @@ def do(task: Task, settings: Settings, reporter: Reporter, courtesy: Courtesy) -
     info = probe(Path(INPUT), task.limits, task.max_frames)
     if task.include_raw_depths and (info.frames or 0) * info.height * info.width * _RAW_BYTES > task.room:
         raise UsageError("there is no room for the raw depth of this video: ask for fewer frames, or without it")
+    rate = None if task.output_fps is None else Fraction(task.output_fps)
     job = Job(
         FileIn(Path(INPUT)),
         (FileOut(Path(VIDEO)), *((FileOut(Path(RAW)),) if task.include_raw_depths else ())),
         Wanted(find(task.depth_model), Mode(task.mode), threads=task.threads),
-        Look(Colormap(task.colormap), Resolution(task.resolution), task.side_by_side),
+        Look(Colormap(task.colormap), Resolution(task.resolution), task.side_by_side, rate),
         task.max_frames if info.frames else task.limits.max_frames,
-        None if task.output_fps is None else Fraction(task.output_fps),
+        rate,
     )
     with ExitStack() as opened:
         ready, notes = _opened(job, task, settings, reporter, opened)
