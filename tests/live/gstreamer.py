@@ -19,8 +19,7 @@ _SCRIPT = Path(__file__).with_name("gst_server.py")
 FRAMES = 90
 PAYLOADS = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! rtph264pay pt=96",
-    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! h265parse ! rtph265pay "
-    "pt=96",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! h265parse ! rtph265pay pt=96",
     "mjpeg": "jpegenc ! rtpjpegpay pt=26",
 }
 
