@@ -261,3 +261,32 @@ def test_an_interrupted_live_run_leaves_a_playable_file(tmp_path: Path, number: 
     assert process.wait(60) == 128 + number, rest
     assert "Traceback" not in rest
     assert frames_of(output)
+
+
+def test_an_interrupted_run_leaves_its_viewers_and_ends(tmp_path: Path) -> None:
+    port = free_port()
+    words = ["run", "test:?size=160x120", "-o", f"webrtc://@127.0.0.1:{port}/d", "--checkpoint"]
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "depthcast", *words, str(tiny_network(tmp_path))],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    url, waiting = f"http://127.0.0.1:{port}/whep/d", threading.Event()
+    for _ in range(1200):
+        pictures = watch(url)
+        try:
+            next(pictures)
+            break
+        except SourceError:
+            assert process.poll() is None
+            waiting.wait(0.05)
+    process.send_signal(signal.SIGINT)
+    # Its viewers are told: the iteration ends by itself.
+    assert sum(1 for _ in pictures) < 100
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 130, rest
+    assert "interrupted" in rest
+    assert not [word for word in ("Traceback", "Warning", "never retrieved", "was destroyed") if word in rest], rest
