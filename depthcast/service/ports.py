@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from depthcast.live import LiveStreams
+from depthcast.settings import Settings
+
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
 
@@ -13,12 +16,13 @@ if TYPE_CHECKING:
 class HttpPorts:
     """The HTTP servers of one run. The web framework is loaded only where one is needed."""
 
-    __slots__ = ("_routers", "_running", "_urls")
+    __slots__ = ("_live", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
         self._running: dict[tuple[str, int], FastAPI] = {}
         self._urls: dict[tuple[str, int], str] = {}
+        self._live: dict[tuple[str, int], LiveStreams] = {}
 
     def mount(self, host: str, port: int, router: APIRouter) -> None:
         """Have these routes served at the address; an empty host is every address, port 0 a free one.
@@ -33,6 +37,17 @@ class HttpPorts:
     def url(self, host: str, port: int) -> str:
         """Of an address that is served."""
         return self._urls[host, port]
+
+    def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
+        """Those that the page at the address lists; who asks first has the page served."""
+        streams = self._live.get((host, port))
+        if streams is None:
+            from depthcast.service.live import live_routers
+
+            streams = self._live[host, port] = LiveStreams()
+            for router in live_routers(streams, settings):
+                self.mount(host, port, router)
+        return streams
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:

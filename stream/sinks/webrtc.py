@@ -16,6 +16,7 @@ from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
 from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopEnded, LoopThread
+from stream.webrtc.notes import Notes
 
 _LOG = logging.getLogger(__name__)
 _LEAVE_S = 3.0
@@ -46,6 +47,16 @@ class WebRtcSink:
     def audience(self) -> Audience:
         """Who watches at the moment, and what became of the pictures so far."""
         return self._broadcast.audience
+
+    @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
 
     @property
     def dropped(self) -> int:
@@ -86,7 +97,8 @@ class Viewer:
             raise OfferRefused(f"the offer knows no codec of {', '.join(self._codecs.preferred)}")
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
-        peer.addTrack(self._track)
+        notes, sender = Notes(peer), peer.addTrack(self._track)
+        self._track.sent = lambda coded: notes.sent(coded, sender)
 
     def wants_key(self) -> None:
         """It has lost something."""

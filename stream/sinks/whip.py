@@ -69,6 +69,16 @@ class WhipPublishSink:
         return self._broadcast.audience
 
     @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
+
+    @property
     def dropped(self) -> int:
         """Pictures that could not be sent in time."""
         return self.audience.dropped

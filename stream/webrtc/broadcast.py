@@ -41,7 +41,10 @@ class Audience:
 
 
 class ViewerTrack(MediaStreamTrack):
-    """One viewer's share of a broadcast, from its first key picture on. Lives on the event loop."""
+    """One viewer's share of a broadcast, from its first key picture on. Lives on the event loop.
+
+    sent: told each picture that has gone out.
+    """
 
     kind = "video"
 
@@ -49,6 +52,8 @@ class ViewerTrack(MediaStreamTrack):
         super().__init__()
         self.codec = codec
         self.dropped = 0
+        self.sent: Callable[[Coded], None] = lambda _: None
+        self._last: Coded | None = None
         self._peer = peer
         self._broadcast = broadcast
         self._pictures: deque[Coded] = deque()
@@ -69,18 +74,23 @@ class ViewerTrack(MediaStreamTrack):
             return
         self._waits_for_key, self._has_begun = False, True
         self._pictures.append(coded)
+        self._broadcast.sent_bytes += coded.packet.size
         self._arrived.set()
 
     async def recv(self) -> av.Packet[Any]:
         """The next picture, when it is there. Whoever asks is connected, and is counted as a viewer from now on."""
         if self.readyState == "live":
             self._broadcast.join(self)
+        # aiortc comes for the next one when it has sent the one before.
+        if self._last is not None:
+            self.sent(self._last)
         while not self._pictures:
             if self.readyState != "live":
                 raise MediaStreamError
             self._arrived.clear()
             await self._arrived.wait()
-        return self._pictures.popleft().packet
+        self._last = self._pictures.popleft()
+        return self._last.packet
 
     def stop(self) -> None:
         """No more of it; whoever waits in `recv` is told."""
@@ -92,6 +102,8 @@ class Broadcast:
     """Who watches what, and how it gets there. Pictures come from one thread, viewers live on the loop."""
 
     def __init__(self, loop: LoopThread, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.sent_bytes = 0
+        """Of encoded pictures, to all viewers together, so far."""
         self._loop = loop
         self._now_s = now_s
         self._viewers: set[ViewerTrack] = set()
