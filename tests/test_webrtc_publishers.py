@@ -191,6 +191,16 @@ def test_a_size_that_changes_in_mid_stream_arrives_and_sound_is_declined(lossy: 
     assert "a=recvonly" in pictures
 
 
+def test_who_never_connects_takes_nobodys_place() -> None:
+    with receiving() as (reception, url), published(url) as sink, PublishedSource(reception, 20) as source:
+        frames = iter(source)
+        next(frames)
+        strangers = [httpx.post(url, content=offer(direction="sendonly"), headers=SDP).status_code for _ in range(5)]
+        assert strangers == [201] * 4 + [503]
+        numbers(frames, 20)
+        assert (sink.connections, source.reconnects) == (1, 0)
+
+
 def test_an_offer_to_watch_is_no_publisher() -> None:
     with receiving() as (reception, url):
         answer = httpx.post(url, content=offer(), headers=SDP)
