@@ -141,18 +141,17 @@ class Door:
 
     def _watch_over(self, session: str, peer: Peer) -> None:
         def look() -> None:
-            if peer.connectionState in ("failed", "closed"):
+            state = peer.connectionState
+            if state in ("connected", "failed", "closed"):
+                late.cancel()
+            if state in ("failed", "closed"):
                 self._leave_soon(session)
-            elif peer.connectionState == "connected" and self._newest_only:
+            elif state == "connected" and self._newest_only and session in self._peers:
                 for other in tuple(self._peers)[: tuple(self._peers).index(session)]:
                     self._leave_soon(other)
 
-        def late() -> None:
-            if peer.connectionState != "connected":
-                self._leave_soon(session)
-
+        late = asyncio.get_running_loop().call_later(self._connect_s, self._leave_soon, session)
         peer.on("connectionstatechange", look)
-        asyncio.get_running_loop().call_later(self._connect_s, late)
         look()
 
     def _leave_soon(self, session: str) -> None:
