@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import av
@@ -35,7 +35,7 @@ from stream.sources.synthetic import SyntheticSource
 from stream.sources.webrtc import PublishedSource, Reception
 from stream.webrtc.corrections import Peer
 from stream.webrtcuris import WhipPublish
-from tests.fakes import FakeSession
+from tests.fakes import FakeSession, ListSink
 from tests.rtc import LOOPBACK, published
 from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
 
@@ -105,6 +105,24 @@ def test_our_own_publisher_is_received_and_comes_back_when_the_server_does() -> 
                 assert is_rising(numbers(iter(source), 6))
             assert sink.connections == times
             wait_until(lambda: not sink.audience.viewers)
+
+
+def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
+    with receiving() as (reception, url), ExitStack() as opened:
+        with published(url):
+            source = opened.enter_context(PublishedSource(reception, 20))
+        sink, stop, estimator = ListSink(), threading.Event(), DepthEstimator(FakeSession())
+        running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
+        running.start()
+        wait_until(lambda: any(frame.stale for frame in sink.taken))
+        with published(url):
+            wait_until(lambda: sink.taken and not sink.taken[-1].stale)
+        stop.set()
+        running.join()
+    states = [key for key, _ in groupby(frame.stale for frame in sink.taken)]
+    assert states[-3:-1] == [True, False] or states[-2:] == [True, False]
+    assert source.reconnects == 1
+    assert all(a.frame.pts < b.frame.pts for a, b in pairwise(sink.taken))
 
 
 def test_the_newest_publisher_is_heard() -> None:
@@ -189,6 +207,16 @@ def test_a_size_that_changes_in_mid_stream_arrives_and_sound_is_declined(lossy: 
     sound, pictures = answers[0].split("m=audio")[1].split("m=video")
     assert "a=inactive" in sound
     assert "a=recvonly" in pictures
+
+
+def test_who_never_connects_takes_nobodys_place() -> None:
+    with receiving() as (reception, url), published(url) as sink, PublishedSource(reception, 20) as source:
+        frames = iter(source)
+        next(frames)
+        strangers = [httpx.post(url, content=offer(direction="sendonly"), headers=SDP).status_code for _ in range(5)]
+        assert strangers == [201] * 4 + [503]
+        numbers(frames, 20)
+        assert (sink.connections, source.reconnects) == (1, 0)
 
 
 def test_an_offer_to_watch_is_no_publisher() -> None:
