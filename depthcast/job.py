@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
+from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
@@ -18,11 +19,13 @@ from depthcast.settings import Settings
 from depthcast.sources import opened_source
 from engines.session import Session
 from engines.spec import ModelSpec
+from stream.controls import Controls, steered
 from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
+from stream.sinks.repeated import Repeated
 from stream.sources import Source
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
@@ -71,7 +74,7 @@ class Prepared:
 
     job: Job
     source: Source
-    model: str
+    live: LiveRun
     estimate: Estimate
     timings: StageTimes
     settings: Settings
@@ -86,15 +89,23 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        info, settings = self.source.info, self.settings
-        with opened_outputs(job.outputs, info, job.look, self.model, sound_of, settings, self.ports) as sinks:
-            stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        with opened_outputs(job.outputs, self.live, job.look, sound_of, self.settings, self.ports) as sinks:
+            stats = run(
+                self.source,
+                self.estimate,
+                sinks,
+                progress=self.live.noting(progress),
+                stop=stop,
+                timings=self.timings,
+                controls=self.live.controls,
+            )
         return Outcome(stats, tuple(self._notes(sinks)))
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
-        for sink in sinks:
+        for outer in sinks:
+            sink = outer.sink if isinstance(outer, Repeated) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
@@ -125,6 +136,7 @@ def prepared(
         frame = source.info.height, source.info.width
         spec: ModelSpec
         estimate: Estimate
+        controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
             timings = StageTimes()
             windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
@@ -137,8 +149,8 @@ def prepared(
                 else step_session(job.wanted, frame, settings, say, progress)
             )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
-            spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings, settings, ports)
+            spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
+        yield Prepared(job, source, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
 
 
 def _gap_s(rate: Fraction | None) -> float:

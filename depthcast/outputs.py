@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from depthcast.errors import UsageError
+from depthcast.live import LiveRun
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from stream.colour import Colormap
@@ -15,6 +17,7 @@ from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
 from stream.sinks.publish import RtspPublishSink
+from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
@@ -23,11 +26,15 @@ from stream.webrtcuris import WebRtcServe, WhipPublish
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What pictures of depth look like."""
+    """What pictures of depth look like.
+
+    least_rate: of video files, frames a second; those of a slower source are repeated. None: as they come.
+    """
 
     colormap: Colormap = Colormap.GRAYSCALE
     resolution: Resolution = Resolution.AUTO
     side_by_side: bool = False
+    least_rate: Fraction | None = None
 
 
 def shows_pictures(uri: SinkUri) -> bool:
@@ -66,25 +73,25 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
 @contextmanager
 def opened_outputs(
     outputs: Sequence[SinkUri],
-    info: SourceInfo,
+    run: LiveRun,
     look: Look,
-    model: str,
     sound_of: Path | None,
     settings: Settings,
     ports: HttpPorts,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
-    sound_of: the file whose sound goes with the video. ports: what else is served beside them.
+    run: what those who watch may know of it. sound_of: the file whose sound goes with the video.
+    ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
             if isinstance(uri, WebRtcServe | WhipPublish):
-                sink: Sink = _over_webrtc(uri, info, look, settings, ports)
+                sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
             else:
-                sink = _opened(uri, info, look, model, sound_of)
+                sink = _opened(uri, run.info, look, run.spec.name, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
@@ -92,15 +99,15 @@ def opened_outputs(
 
 
 def _over_webrtc(
-    uri: WebRtcServe | WhipPublish, info: SourceInfo, look: Look, settings: Settings, ports: HttpPorts
-) -> Sink:
+    uri: WebRtcServe | WhipPublish, run: LiveRun, look: Look, settings: Settings, ports: HttpPorts
+) -> AbstractContextManager[Sink]:
     # Neither the web framework nor aiortc is loaded for runs that have no use for them.
     from depthcast.service.webrtc import brought, viewed
 
-    painter = Painter(info, look.colormap, look.resolution, look.side_by_side)
+    painter = Painter(run.info, look.colormap, look.resolution, look.side_by_side)
     if isinstance(uri, WhipPublish):
-        return brought(uri, info, painter, settings)
-    return viewed(uri, info, painter, settings, ports)
+        return nullcontext(brought(uri, run.info, painter, settings))
+    return viewed(uri, run, painter, settings, ports)
 
 
 def _opened(
@@ -120,4 +127,12 @@ def _opened(
                 case ".mkv":
                     return Gray16Sink(path, info)
                 case _:
-                    return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+                    return _video(path, info, look, sound_of)
+
+
+def _video(path: Path, info: SourceInfo, look: Look, sound_of: Path | None) -> Sink:
+    if look.least_rate is None or info.rate is None or info.rate >= look.least_rate:
+        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+    told = repeating(info, look.least_rate)
+    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound_of)
+    return Repeated(video, look.least_rate, info.rate)

@@ -14,6 +14,7 @@ from depthcast.errors import UsageError
 
 MAX_VIEWERS = 16
 MAX_BITRATE = 4_000_000
+MAX_CAMERAS = 4
 
 HUB = "https://huggingface.co"
 
@@ -27,6 +28,8 @@ class Settings:
     ice_addresses: of this machine, offered to WebRTC peers; none: what is listened on (`DEPTHCAST_ICE_ADDRESSES`).
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
     max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
+    max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
+    api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
     home: Path
@@ -35,6 +38,13 @@ class Settings:
     ice_servers: tuple[str, ...] = field(default=(), repr=False)
     max_viewers: int = MAX_VIEWERS
     max_bitrate: int = MAX_BITRATE
+    max_cameras: int = MAX_CAMERAS
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def stun_servers(self) -> tuple[str, ...]:
+        """Those of `ice_servers` that everybody may be told of."""
+        return tuple(one for one in self.ice_servers if one.startswith("stun:"))
 
     @property
     def checkpoints(self) -> Path:
@@ -51,6 +61,11 @@ class Settings:
         """Networks compiled by TensorRT, for one GPU each."""
         return self.home / "engines"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys that `serve` asks for, as hashes."""
+        return self.home / "keys"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings of this process; UsageError where a variable makes no sense."""
@@ -66,6 +81,8 @@ class Settings:
             _ice_servers(values.get("DEPTHCAST_ICE_SERVERS", "")),
             _count(values, "DEPTHCAST_MAX_VIEWERS", MAX_VIEWERS, 1, 1000),
             _count(values, "DEPTHCAST_MAX_BITRATE", MAX_BITRATE, 100_000, 100_000_000),
+            _count(values, "DEPTHCAST_MAX_CAMERAS", MAX_CAMERAS, 1, 1000),
+            api_key=values.get("DEPTHCAST_API_KEY") or None,
         )
 
 

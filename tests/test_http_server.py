@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import httpx
 import pytest
@@ -81,3 +82,12 @@ def test_what_is_mounted_again_takes_the_place_of_what_was_there() -> None:
             assert httpx.get(f"{url}/a").json() == words
             assert httpx.post(f"{url}/a").json() == "posted"
         assert list(httpx.get(f"{url}/openapi.json").json()["paths"]) == ["/healthz", "/a"]
+
+
+def test_an_answer_waits_for_no_receipt_of_its_head() -> None:
+    with serving(create_app(_saying("/a", "one")), "127.0.0.1", 0) as url, httpx.Client(base_url=url) as client:
+        client.get("/a")
+        began_s = time.monotonic()
+        for _ in range(50):
+            client.get("/a")
+        assert time.monotonic() - began_s < 50 * 0.04, "40 ms each is what the other side's system waits"

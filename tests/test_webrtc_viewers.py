@@ -210,7 +210,7 @@ def test_a_viewer_that_takes_nothing_is_bounded_and_counted() -> None:
 
 
 def coded(is_key: bool) -> Coded:
-    return Coded(av.Packet(b"picture"), is_key)
+    return Coded(av.Packet(b"picture"), is_key, 0)
 
 
 def test_who_has_lost_pictures_goes_on_with_a_key_picture() -> None:

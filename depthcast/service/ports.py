@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from depthcast.live import LiveStreams
+from depthcast.settings import Settings
+
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
     from starlette.routing import BaseRoute
@@ -15,14 +18,15 @@ if TYPE_CHECKING:
 class HttpPorts:
     """The HTTP servers of one run. The web framework is loaded only where one is needed."""
 
-    __slots__ = ("_added", "_mounting", "_routers", "_running", "_urls")
+    __slots__ = ("_added", "_live", "_mounting", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
-        self._mounting = threading.Lock()
+        self._mounting = threading.RLock()
         self._added: dict[tuple[str, int], dict[frozenset[object], list[BaseRoute]]] = {}
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
         self._running: dict[tuple[str, int], FastAPI] = {}
         self._urls: dict[tuple[str, int], str] = {}
+        self._live: dict[tuple[str, int], LiveStreams] = {}
 
     def announce(self, host: str, port: int) -> None:
         """Have the address served even before anything is mounted there: for who mounts later, and leaves earlier."""
@@ -53,6 +57,18 @@ class HttpPorts:
     def url(self, host: str, port: int) -> str:
         """Of an address that is served."""
         return self._urls[host, port]
+
+    def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
+        """Those that the page at the address lists; who asks first has the page served."""
+        with self._mounting:
+            streams = self._live.get((host, port))
+            if streams is None:
+                from depthcast.service.live import live_routers
+
+                streams = self._live[host, port] = LiveStreams()
+                for router in live_routers(streams, settings):
+                    self.mount(host, port, router)
+            return streams
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:

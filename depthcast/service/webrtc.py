@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from urllib.parse import unquote
 
 from depthcast.exports import Say
+from depthcast.live import LiveRun, LiveStream
 from depthcast.service.ports import HttpPorts
 from depthcast.service.whip import sessions_router
 from depthcast.settings import Settings
@@ -25,13 +26,21 @@ from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish
 _LOG = logging.getLogger(__name__)
 
 
-def viewed(uri: WebRtcServe, info: SourceInfo, painter: Painter, settings: Settings, ports: HttpPorts) -> WebRtcSink:
-    """An output that is watched through WHEP at `/whep/NAME`. Raises SinkError."""
+@contextmanager
+def viewed(
+    uri: WebRtcServe, run: LiveRun, painter: Painter, settings: Settings, ports: HttpPorts
+) -> Iterator[WebRtcSink]:
+    """An output that is watched through WHEP at `/whep/NAME`, and listed on the page there, inside the block.
+
+    Raises SinkError.
+    """
     viewing = Viewing(settings.max_viewers, settings.max_bitrate)
-    sink = WebRtcSink(info, painter, ice_of(settings, uri.host), viewing)
+    sink = WebRtcSink(run.info, painter, ice_of(settings, uri.host), viewing)
     ports.mount(uri.host, uri.port, sessions_router(f"/whep/{uri.name}", sink.door, uri.token))
     _LOG.info("serving %s%s", uri, " to those who bring the token" if uri.token else "")
-    return sink
+    stream = LiveStream(uri.name, run, painter, f"whep/{uri.name}", lambda: sink.audience.viewers, uri.token)
+    with ports.live(uri.host, uri.port, settings).listed(stream):
+        yield sink
 
 
 def brought(uri: WhipPublish, info: SourceInfo, painter: Painter, settings: Settings) -> WhipPublishSink:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from stream.webrtc.door import Door, Full, OfferError, OfferRefused
+from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
 from stream.webrtc.loop import LoopEnded
 
 T = TypeVar("T")
@@ -61,21 +62,9 @@ class _Endpoint:
         """Bring an SDP offer; answered with the SDP answer and, as Location, the session's address."""
         if refusal := _refusal(request, self.token, _SDP):
             return refusal
-        offer = await _body(request)
-        if offer is None:
-            return _said(413, f"an offer has at most {_SDP_LIMIT} bytes of UTF-8")
-        try:
-            answer = await _result(self.door.open(offer))
-        except OfferError as error:
-            return _said(400, str(error))
-        except OfferRefused as error:
-            return _said(422, str(error))
-        except Full as error:
-            return _said(503, str(error), {"Retry-After": _RETRY_S})
-        except (LoopEnded, TimeoutError):
-            return _said(503, "this stream is ending", {"Retry-After": _RETRY_S})
-        headers = {**_CORS, "Location": f"{self.path}/{answer.session}"}
-        return Response(answer.sdp, 201, headers, media_type=_SDP)
+        response = await begun(request, self.path, self.door.open)
+        response.headers.update(_CORS)
+        return response
 
     async def trickle(self, session: str, request: Request) -> Response:
         """Bring further ICE candidates."""
@@ -85,7 +74,7 @@ class _Endpoint:
         if fragment is None:
             return _said(413, f"a fragment has at most {_SDP_LIMIT} bytes of UTF-8")
         try:
-            is_there = await _result(self.door.trickle(session, fragment))
+            is_there = await result_of(self.door.trickle(session, fragment))
         except OfferError as error:
             return _said(400, str(error))
         except (LoopEnded, TimeoutError):
@@ -97,13 +86,34 @@ class _Endpoint:
         if refusal := _refusal(request, self.token, None):
             return refusal
         try:
-            is_there = await _result(self.door.close(session))
+            is_there = await result_of(self.door.close(session))
         except (LoopEnded, TimeoutError):
             is_there = False
         return Response(status_code=200, headers=_CORS) if is_there else _said(404, _NO_SESSION)
 
 
-async def _result(future: Future[T]) -> T:
+async def begun(request: Request, path: str, opened: Callable[[str], Future[Answer]]) -> Response:
+    """Open a session with the offer that a request brings: 201 with the answer, or why not.
+
+    path: what the session's address begins with.
+    """
+    offer = await _body(request)
+    if offer is None:
+        return _said(413, f"an offer has at most {_SDP_LIMIT} bytes of UTF-8")
+    try:
+        answer = await result_of(opened(offer))
+    except OfferError as error:
+        return _said(400, str(error))
+    except OfferRefused as error:
+        return _said(422, str(error))
+    except Full as error:
+        return _said(503, str(error), {"Retry-After": _RETRY_S})
+    except (LoopEnded, TimeoutError):
+        return _said(503, "this stream is ending", {"Retry-After": _RETRY_S})
+    return Response(answer.sdp, 201, {"Location": f"{path}/{answer.session}"}, media_type=_SDP)
+
+
+async def result_of(future: Future[T]) -> T:
     """What another thread's loop comes to; TimeoutError where it takes too long, or ends."""
     waiting = asyncio.wrap_future(future)
     done, _ = await asyncio.wait([waiting], timeout=_PATIENCE_S)

@@ -94,12 +94,17 @@ def options_of(name: str) -> dict[str, str]:
 
 
 class LiveEncoder:
-    """One encoder for all who watch one output; times are mended so that they rise."""
+    """One encoder for all who watch one output; times are mended so that they rise.
 
-    __slots__ = ("_context", "_painter", "_times")
+    Opened again, beginning with a key picture, when a new style of the painter's makes pictures of another size.
+    """
+
+    __slots__ = ("_choice", "_context", "_painter", "_rate", "_times")
 
     def __init__(self, choice: Choice, painter: Painter, rate: Fraction | None) -> None:
+        self._choice = choice
         self._painter = painter
+        self._rate = rate
         self._times = RisingTimes()
         with encoder_errors():
             self._context = _opened(choice.name, painter, rate, choice.terms)
@@ -114,6 +119,9 @@ class LiveEncoder:
         if key:
             picture.pict_type = PictureType.I
         with encoder_errors():
+            if not fits(self._context, picture):
+                size = picture.height, picture.width
+                self._context = _opened(self._choice.name, self._painter, self._rate, self._choice.terms, size)
             stream = b"".join(bytes(packet) for packet in self._context.encode(picture))
         units = tuple(one for one in units_of(stream) if type_of(one) != _DELIMITER_TYPE)
         is_key = any(type_of(one) == KEY_SLICE for one in units)
@@ -144,9 +152,16 @@ def encoder_errors() -> Iterator[None]:
         raise SinkError(f"the H.264 encoder failed: {error}") from error
 
 
-def set_up(context: VideoCodecContext, painter: Painter, rate: Fraction | None) -> None:
+def fits(context: VideoCodecContext, picture: av.VideoFrame) -> bool:
+    """The encoder was opened for pictures of this size."""
+    return (context.height, context.width) == (picture.height, picture.width)
+
+
+def set_up(
+    context: VideoCodecContext, painter: Painter, rate: Fraction | None, size: tuple[int, int] | None = None
+) -> None:
     """What both our own server and others are sent: the painter's pictures, a key picture every two seconds."""
-    painter.describe_to(context)
+    painter.describe_to(context, size)
     context.framerate = rate or _UNKNOWN_RATE
     context.time_base = LIVE_TIME_BASE
     context.gop_size = max(1, round(_KEY_EVERY_S * context.framerate))
@@ -154,10 +169,12 @@ def set_up(context: VideoCodecContext, painter: Painter, rate: Fraction | None) 
     context.thread_count = 2
 
 
-def _opened(name: str, painter: Painter, rate: Fraction | None, terms: Terms) -> VideoCodecContext:
+def _opened(
+    name: str, painter: Painter, rate: Fraction | None, terms: Terms, size: tuple[int, int] | None = None
+) -> VideoCodecContext:
     context = av.CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
-    set_up(context, painter, rate)
+    set_up(context, painter, rate, size)
     context.options = options_of(name) | terms.options
     context.open()
     return context

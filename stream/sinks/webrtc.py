@@ -16,6 +16,7 @@ from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
 from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopEnded, LoopThread
+from stream.webrtc.notes import Notes
 
 _LOG = logging.getLogger(__name__)
 _LEAVE_S = 3.0
@@ -96,7 +97,8 @@ class Viewer:
             raise OfferRefused(f"the offer knows no codec of {', '.join(self._codecs.preferred)}")
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
-        peer.addTrack(self._track)
+        notes, sender = Notes(peer), peer.addTrack(self._track)
+        self._track.sent = lambda coded: notes.sent(coded, sender)
 
     def wants_key(self) -> None:
         """It has lost something."""

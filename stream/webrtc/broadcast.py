@@ -41,7 +41,10 @@ class Audience:
 
 
 class ViewerTrack(MediaStreamTrack):
-    """One viewer's share of a broadcast, from its first key picture on. Lives on the event loop."""
+    """One viewer's share of a broadcast, from its first key picture on. Lives on the event loop.
+
+    sent: told each picture that has gone out.
+    """
 
     kind = "video"
 
@@ -49,6 +52,8 @@ class ViewerTrack(MediaStreamTrack):
         super().__init__()
         self.codec = codec
         self.dropped = 0
+        self.sent: Callable[[Coded], None] = lambda _: None
+        self._last: Coded | None = None
         self._peer = peer
         self._broadcast = broadcast
         self._pictures: deque[Coded] = deque()
@@ -76,12 +81,16 @@ class ViewerTrack(MediaStreamTrack):
         """The next picture, when it is there. Whoever asks is connected, and is counted as a viewer from now on."""
         if self.readyState == "live":
             self._broadcast.join(self)
+        # aiortc comes for the next one when it has sent the one before.
+        if self._last is not None:
+            self.sent(self._last)
         while not self._pictures:
             if self.readyState != "live":
                 raise MediaStreamError
             self._arrived.clear()
             await self._arrived.wait()
-        return self._pictures.popleft().packet
+        self._last = self._pictures.popleft()
+        return self._last.packet
 
     def stop(self) -> None:
         """No more of it; whoever waits in `recv` is told."""

@@ -18,7 +18,7 @@ from av.video.frame import PictureType
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.pacing import LIVE_TIME_BASE
-from stream.sinks.encoder import Choice, LiveEncoder, RisingTimes, Terms, choose_encoder, encoder_errors, set_up
+from stream.sinks.encoder import Choice, LiveEncoder, RisingTimes, Terms, choose_encoder, encoder_errors, fits, set_up
 from stream.sinks.picture import Painter
 
 _LOG = logging.getLogger(__name__)
@@ -35,10 +35,11 @@ class Codec(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """One picture as every viewer is sent it; is_key: it can be decoded alone."""
+    """One picture as every viewer is sent it; is_key: it can be decoded alone; captured_ns: the frame's."""
 
     packet: av.Packet[Any]
     is_key: bool
+    captured_ns: int
 
 
 class PictureEncoder(Protocol):
@@ -97,25 +98,30 @@ class H264:
         unit = self._encoder.encode(depth_frame, key)
         packet = av.Packet(b"".join(_START_CODE + one for one in unit.units))
         packet.pts, packet.time_base = unit.timestamp, LIVE_TIME_BASE
-        return Coded(packet, unit.is_key)
+        return Coded(packet, unit.is_key, depth_frame.frame.captured_ns)
 
 
 class Vp8:
     """By libvpx, in real time."""
 
-    __slots__ = ("_context", "_painter", "_times")
+    __slots__ = ("_bitrate", "_context", "_painter", "_rate", "_times")
 
     def __init__(self, painter: Painter, rate: Fraction | None, bitrate: int) -> None:
         self._painter = painter
+        self._rate = rate
+        self._bitrate = bitrate
         self._times = RisingTimes()
         with encoder_errors():
-            context = av.CodecContext.create("libvpx", "w")
-            assert isinstance(context, VideoCodecContext)
-            set_up(context, painter, rate)
-            context.bit_rate = bitrate
-            context.options = dict(_VP8_OPTIONS)
-            context.open()
-        self._context = context
+            self._context = self._opened(painter.size)
+
+    def _opened(self, size: tuple[int, int]) -> VideoCodecContext:
+        context = av.CodecContext.create("libvpx", "w")
+        assert isinstance(context, VideoCodecContext)
+        set_up(context, self._painter, self._rate, size)
+        context.bit_rate = self._bitrate
+        context.options = dict(_VP8_OPTIONS)
+        context.open()
+        return context
 
     def coded(self, depth_frame: DepthFrame, key: bool) -> Coded:
         """See PictureEncoder."""
@@ -124,8 +130,10 @@ class Vp8:
         if key:
             picture.pict_type = PictureType.I
         with encoder_errors():
+            if not fits(self._context, picture):
+                self._context = self._opened((picture.height, picture.width))
             packets = self._context.encode(picture)
         if len(packets) != 1:
             raise SinkError(f"the VP8 encoder gave {len(packets)} packets for one picture")
         packets[0].pts, packets[0].time_base = picture.pts, LIVE_TIME_BASE
-        return Coded(packets[0], packets[0].is_keyframe)
+        return Coded(packets[0], packets[0].is_keyframe, depth_frame.frame.captured_ns)

@@ -18,6 +18,7 @@ from aiortc import (
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpReceiver,
+    RTCRtpSender,
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
@@ -26,7 +27,7 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from aiortc.utils import uint32_add
 from OpenSSL import SSL
 
@@ -38,6 +39,8 @@ _LATE_TICKS = 27_000
 """0.3 s of video's 90 kHz: what has not been sent again by then is given up."""
 _CODED_PLACES = 30
 _FRAME_PLACES = 4
+_NTP_TO_UNIX_MS = 2_208_988_800_000
+_TICKS_PER_MS = 90
 _SUITES = b":".join(
     b"ECDHE-" + key + b"-" + suite
     for key in (b"ECDSA", b"RSA")
@@ -142,6 +145,40 @@ def agreed_codec(transceiver: RTCRtpTransceiver) -> str:
     if not transceiver._codecs:
         raise ValueError("nothing has been agreed on")
     return str(transceiver._codecs[0].mimeType)
+
+
+def sent_timestamp(sender: RTCRtpSender) -> int:
+    """RTP time stamp of the last picture that was sent; aiortc begins at a number that it tells nobody."""
+    return int(getattr(sender, "_RTCRtpSender__rtp_timestamp"))  # noqa: B009 - mypy knows no private names
+
+
+class SenderClock:
+    """When a picture was captured, by the clock of the peer that sends it.
+
+    Its reports tie RTP time stamps to its clock (RFC 3550, 6.4.1); aiortc keeps only their statistics.
+    """
+
+    __slots__ = ("_mapper", "_report")
+
+    def __init__(self, receiver: RTCRtpReceiver) -> None:
+        self._mapper = getattr(receiver, "_RTCRtpReceiver__timestamp_mapper")  # noqa: B009 - as above
+        self._report: tuple[int, int] | None = None
+        handle = receiver._handle_rtcp_packet
+
+        async def noting(packet: AnyRtcpPacket) -> None:
+            if isinstance(packet, RtcpSrPacket):
+                self._report = packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp
+            await handle(packet)
+
+        setattr(receiver, "_handle_rtcp_packet", noting)  # noqa: B010 - mypy forbids to assign to a method
+
+    def captured_ms(self, pts: int) -> float | None:
+        """Milliseconds since 1970 of a decoded picture's time, in ticks of 90 kHz; None before the first report."""
+        if self._report is None or self._mapper._origin is None:
+            return None
+        ntp, rtp = self._report
+        ticks = uint32_add(pts + self._mapper._origin, -rtp)
+        return ntp * 1000 / (1 << 32) - _NTP_TO_UNIX_MS + (ticks - (ticks >> 31 << 32)) / _TICKS_PER_MS
 
 
 class Certificate(RTCCertificate):

@@ -90,9 +90,12 @@ class Door:
         """Connected, or about to be."""
         return len(self._peers)
 
-    def open(self, offer: str) -> Future[Answer]:
-        """Answer an offer (SDP). Fails with OfferError, OfferRefused or Full; raises LoopEnded after the loop's end."""
-        return self._loop.submit(self._open(offer))
+    def open(self, offer: str, invite: Callable[[], Guest] | None = None) -> Future[Answer]:
+        """Answer an offer (SDP). Fails with OfferError, OfferRefused or Full; raises LoopEnded after the loop's end.
+
+        invite: for this offer, in place of the door's own.
+        """
+        return self._loop.submit(self._open(offer, invite or self._invite))
 
     def close(self, session: str) -> Future[bool]:
         """Leave a peer; False: there is none of that name."""
@@ -106,11 +109,11 @@ class Door:
         """Say good-bye to every peer."""
         await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
 
-    async def _open(self, offer: str) -> Answer:
+    async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
         if self.peers >= self._places and not self._newest_only:
             raise Full(f"there are {self._places} here already: try again later")
         check_offer(offer)
-        guest = self._invite()
+        guest = invite()
         session = secrets.token_urlsafe(16)
         peer = Peer(self._ice, guest.wants_key)
         self._peers[session] = peer, guest
