@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 
+from depthcast.board import Board
 from depthcast.errors import DepthcastError, UsageError
 from depthcast.job import Lend
 from depthcast.live import LiveStream, LiveStreams
@@ -31,15 +32,20 @@ _USUAL = 480, 640
 
 
 def browser_routers(
-    settings: Settings, host: str, streams: LiveStreams | None = None, lend: Lend | None = None
+    settings: Settings,
+    host: str,
+    streams: LiveStreams | None = None,
+    lend: Lend | None = None,
+    board: Board | None = None,
 ) -> tuple[APIRouter, ...]:
     """The page with all that it asks for, cameras of browsers included.
 
     host: the address that is listened on. streams: those that the page lists; none are known otherwise.
     lend: gives the networks; None: each is opened when it is first needed and closed when nobody uses it.
+    board: is told how the cameras do.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    cameras = Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+    cameras = Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate), board)
     return (
         page_router(),
         streams_router(LiveStreams() if streams is None else streams),
