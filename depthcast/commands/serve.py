@@ -81,7 +81,8 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     from depthcast.service.security import protect, protection_for
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
-    app = create_app(jobs_router(settings), metrics_router(Board()), *browser_routers(own, asked.host))
+    board = Board()
+    app = create_app(jobs_router(settings), metrics_router(board), *browser_routers(own, asked.host, board=board))
     protect(app, protection, asked.origin or ())
     return app
 
