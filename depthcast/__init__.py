@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from depthcast.api import estimate, open_model
+    from depthcast.client import AsyncClient, Client, ClientError, Generation, Options
     from depthcast.errors import DepthcastError
     from engines.session import Session
     from engines.spec import ModelSpec, Unit
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
     "Colormap",
     "DepthEstimator",
     "DepthFrame",
     "DepthcastError",
     "DisplayRange",
     "Frame",
+    "Generation",
     "ModelSpec",
+    "Options",
     "Session",
     "Unit",
     "__version__",
@@ -41,13 +47,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "depthcast.client",
+    "Client": "depthcast.client",
+    "ClientError": "depthcast.client",
     "Colormap": "stream.colour",
     "DepthEstimator": "stream.estimator",
     "DepthFrame": "stream.frame",
     "DepthcastError": "depthcast.errors",
     "DisplayRange": "stream.frame",
     "Frame": "stream.frame",
+    "Generation": "depthcast.client",
     "ModelSpec": "engines.spec",
+    "Options": "depthcast.client",
     "Session": "engines.session",
     "Unit": "engines.spec",
     "colourise": "stream.colour",

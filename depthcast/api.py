@@ -23,7 +23,7 @@ from stream.uris import FileIn, parse_source
 logger = logging.getLogger("depthcast")
 """Told, at level INFO, which engine runs and why, and what is done first that takes long."""
 
-EngineName = Literal["auto", "onnx", "torch", "tensorrt"]
+EngineName = Literal["auto", "onnx", "torch", "openvino", "tensorrt"]
 
 
 def open_model(

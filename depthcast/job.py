@@ -25,6 +25,7 @@ from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
+from stream.sinks.repeated import Repeated
 from stream.sources import Source
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
@@ -103,7 +104,8 @@ class Prepared:
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
-        for sink in sinks:
+        for outer in sinks:
+            sink = outer.sink if isinstance(outer, Repeated) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from depthcast.errors import UsageError
@@ -16,6 +17,7 @@ from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
 from stream.sinks.publish import RtspPublishSink
+from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
@@ -24,11 +26,15 @@ from stream.webrtcuris import WebRtcServe, WhipPublish
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What pictures of depth look like."""
+    """What pictures of depth look like.
+
+    least_rate: of video files, frames a second; those of a slower source are repeated. None: as they come.
+    """
 
     colormap: Colormap = Colormap.GRAYSCALE
     resolution: Resolution = Resolution.AUTO
     side_by_side: bool = False
+    least_rate: Fraction | None = None
 
 
 def shows_pictures(uri: SinkUri) -> bool:
@@ -121,4 +127,12 @@ def _opened(
                 case ".mkv":
                     return Gray16Sink(path, info)
                 case _:
-                    return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+                    return _video(path, info, look, sound_of)
+
+
+def _video(path: Path, info: SourceInfo, look: Look, sound_of: Path | None) -> Sink:
+    if look.least_rate is None or info.rate is None or info.rate >= look.least_rate:
+        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+    told = repeating(info, look.least_rate)
+    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound_of)
+    return Repeated(video, look.least_rate, info.rate)

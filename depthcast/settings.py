@@ -29,6 +29,7 @@ class Settings:
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
     max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
     max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
+    api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
     home: Path
@@ -38,6 +39,7 @@ class Settings:
     max_viewers: int = MAX_VIEWERS
     max_bitrate: int = MAX_BITRATE
     max_cameras: int = MAX_CAMERAS
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def stun_servers(self) -> tuple[str, ...]:
@@ -59,6 +61,11 @@ class Settings:
         """Networks compiled by TensorRT, for one GPU each."""
         return self.home / "engines"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys that `serve` asks for, as hashes."""
+        return self.home / "keys"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings of this process; UsageError where a variable makes no sense."""
@@ -75,6 +82,7 @@ class Settings:
             _count(values, "DEPTHCAST_MAX_VIEWERS", MAX_VIEWERS, 1, 1000),
             _count(values, "DEPTHCAST_MAX_BITRATE", MAX_BITRATE, 100_000, 100_000_000),
             _count(values, "DEPTHCAST_MAX_CAMERAS", MAX_CAMERAS, 1, 1000),
+            api_key=values.get("DEPTHCAST_API_KEY") or None,
         )
 
 

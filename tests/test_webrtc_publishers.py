@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,13 +31,12 @@ from stream.pipeline import run
 from stream.preprocess import to_rgb
 from stream.sinks.picture import Painter
 from stream.sinks.whip import WhipPublishSink
-from stream.sources.paced import Paced
 from stream.sources.synthetic import SyntheticSource
 from stream.sources.webrtc import PublishedSource, Reception
 from stream.webrtc.corrections import Peer
 from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession
-from tests.rtc import LOOPBACK
+from tests.rtc import LOOPBACK, published
 from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -60,26 +58,6 @@ def receiving(token: str | None = None, port: int = 0) -> Iterator[tuple[Recepti
         router = sessions_router("/whip/camera", reception.door, token)
         with serving(create_app(router), "127.0.0.1", port) as url:
             yield reception, f"{url}/whip/camera"
-
-
-@contextmanager
-def published(url: str, token: str | None = None, timeout_s: float = 2.0) -> Iterator[WhipPublishSink]:
-    """The test scene beside its depth, brought to a server."""
-
-    async def soon(_seconds: float) -> None:
-        await asyncio.sleep(0.05)
-
-    source = Paced(SyntheticSource(120, 160, Fraction(30)))
-    painter = Painter(source.info, side_by_side=True)
-    sink = WhipPublishSink(WhipPublish(url, url, token), source.info, painter, LOOPBACK, 4_000_000, timeout_s, soon)
-    stop, estimator = threading.Event(), DepthEstimator(FakeSession())
-    running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
-    running.start()
-    try:
-        yield sink
-    finally:
-        stop.set()
-        running.join()
 
 
 def ffmpeg(url: str, size: tuple[int, int], frames: int, folder: Path) -> subprocess.Popen[bytes]:

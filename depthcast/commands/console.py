@@ -15,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -94,6 +95,14 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
         yield show
     finally:
         bar.stop()
+
+
+@contextmanager
+def share_progress() -> Iterator[Callable[[str, float | None], None]]:
+    """A bar for work whose share is known at times; yields what is to be told (what is being done, 0..1 or None)."""
+    with _bar(TaskProgressColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda words, share: bar.update(task, description=words, completed=share or 0, total=share and 1)
 
 
 @contextmanager
