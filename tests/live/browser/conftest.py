@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +13,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from stream.sources.synthetic import SyntheticSource
+from tests.live.conftest import program
 from tests.videos import write_video
 
 HEIGHT, WIDTH, FRAMES = 240, 320, 120
@@ -27,10 +28,7 @@ Running = Callable[..., AbstractContextManager[str]]
 def chromium() -> str:
     """Path of the browser."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright: run tests/live/install.sh")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("needs Chromium: run tests/live/install.sh")
-    return path
+    return program("chromium")
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +45,7 @@ def footage(real_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = []
     with av.open(real_clips / "videos" / "davis_rollercoaster.mp4") as clip:
         for frame in clip.decode(video=0):
-            images.append(frame.reformat(WIDTH, HEIGHT, "rgb24").to_ndarray())
+            images.append(frame.reformat(WIDTH, HEIGHT, "rgb24").to_ndarray().astype(np.uint8, copy=False))
             if len(images) == 90:
                 break
     return write_video(tmp_path_factory.mktemp("camera") / "footage.y4m", images, codec="rawvideo")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 # Connections are kept where a test can ask for their figures; times are of the first connection and its first picture.
 _WATCHING = """
@@ -65,7 +65,8 @@ class Tab:
 
     def text(self, name: str) -> str:
         """Of the element of that id."""
-        return self.page.locator(f"#{name}").text_content() or ""
+        element = self.page.query_selector(f"#{name}")
+        return (element.text_content() if element else None) or ""
 
     def number(self, name: str) -> float:
         """In the element of that id; NaN where there is none."""
@@ -96,7 +97,7 @@ class Tab:
         """Wait for something to be seen."""
         deadline = time.monotonic() + timeout_s
         while not seen():
-            assert time.monotonic() < deadline, f"not seen in {timeout_s} s; the page says {self.text('status')!r}"
+            assert time.monotonic() < deadline, f"not seen in {timeout_s} s: {self.text('status')} {self.complaints}"
             self.page.wait_for_timeout(50)
 
     def is_live(self) -> bool:
@@ -123,7 +124,12 @@ def opened_tab(browser: Browser, url: str, **options: Any) -> Tab:
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
     tab = Tab(context.new_page())
     tab.page.add_init_script(_WATCHING)
-    tab.page.on("console", lambda message: message.type == "error" and tab.complaints.append(message.text))
+
+    def heed(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            tab.complaints.append(message.text)
+
+    tab.page.on("console", heed)
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     tab.page.goto(url)
     return tab

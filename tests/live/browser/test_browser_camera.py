@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,10 +156,11 @@ def test_everything_can_be_done_with_the_keyboard(chromium: str, scene: Path, de
     with depthcast("serve", "--port", "{port}") as url, opened_browser(chromium, scene) as browser:
         tab = opened_tab(browser, url)
         tab.until(lambda: tab.text("status") == "Ready.")
-        for role, name in [
+        named: list[tuple[Any, str]] = [
             ("button", "Start"), ("button", "Pause"), ("button", "Reset"), ("button", "Full screen"),
             ("switch", "Side by side"), ("combobox", "Source"), ("combobox", "Model"), ("radio", "inferno"),
-        ]:  # fmt: skip
+        ]  # fmt: skip
+        for role, name in named:
             assert tab.page.get_by_role(role, name=name).count() == 1, name
         keyboard = tab.page.keyboard
         keyboard.press("Tab")
