@@ -74,7 +74,7 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     """All that is served, behind its protection. Raises UsageError where others would get in unasked."""
     from depthcast.board import Board
     from depthcast.service.app import create_app
-    from depthcast.service.camera import browser_routers
+    from depthcast.service.camera import browser_routers, cameras_of
     from depthcast.service.hosted import jobs_router
     from depthcast.service.keys import KeyRing
     from depthcast.service.metrics import metrics_router
@@ -82,7 +82,9 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
     board = Board()
-    app = create_app(jobs_router(settings), metrics_router(board), *browser_routers(own, asked.host, board=board))
+    cameras = cameras_of(own, asked.host, board=board)
+    jobs = jobs_router(settings, lambda: cameras.running > 0)
+    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
     protect(app, protection, asked.origin or ())
     return app
 
