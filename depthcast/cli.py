@@ -11,9 +11,11 @@ import typer
 
 from depthcast import __version__
 from depthcast.commands.build import build
+from depthcast.commands.devices import devices
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
 from depthcast.commands.keys import keys
+from depthcast.commands.latency import latency
 from depthcast.commands.models import models
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
@@ -42,6 +44,8 @@ app.command()(pull)
 app.command()(export)
 app.command()(build)
 app.command()(doctor)
+app.command()(devices)
+app.command()(latency)
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from depthcast.errors import UsageError
+from depthcast.live import LiveRun
 from depthcast.service.ports import HttpPorts
+from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
@@ -19,6 +21,7 @@ from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
+from stream.webrtcuris import WebRtcServe, WhipPublish
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def shows_pictures(uri: SinkUri) -> bool:
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish)
+    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe | WhipPublish)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -51,7 +54,9 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     if not outputs:
         raise UsageError("nothing to write to: name an output with -o")
     if side_by_side and not any(map(shows_pictures, outputs)):
-        raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
+        raise UsageError(
+            f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
+        )
     paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
@@ -67,25 +72,47 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
 
 @contextmanager
 def opened_outputs(
-    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
+    outputs: Sequence[SinkUri],
+    run: LiveRun,
+    look: Look,
+    sound_of: Path | None,
+    settings: Settings,
+    ports: HttpPorts,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
-    sound_of: the file whose sound goes with the video.
+    run: what those who watch may know of it. sound_of: the file whose sound goes with the video.
+    ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
-    ports = HttpPorts()
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            sink = _opened(uri, info, look, model, sound_of)
+            if isinstance(uri, WebRtcServe | WhipPublish):
+                sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
+            else:
+                sink = _opened(uri, run.info, look, run.spec.name, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
         yield sinks
 
 
-def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+def _over_webrtc(
+    uri: WebRtcServe | WhipPublish, run: LiveRun, look: Look, settings: Settings, ports: HttpPorts
+) -> AbstractContextManager[Sink]:
+    # Neither the web framework nor aiortc is loaded for runs that have no use for them.
+    from depthcast.service.webrtc import brought, viewed
+
+    painter = Painter(run.info, look.colormap, look.resolution, look.side_by_side)
+    if isinstance(uri, WhipPublish):
+        return nullcontext(brought(uri, run.info, painter, settings))
+    return viewed(uri, run, painter, settings, ports)
+
+
+def _opened(
+    uri: FileOut | RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> Sink:
     match uri:
         case NullOut():
             return NullSink()

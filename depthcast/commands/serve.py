@@ -72,13 +72,16 @@ def run_service(asked: ServeOptions) -> None:
 
 def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -> FastAPI:
     """All that is served, behind its protection. Raises UsageError where others would get in unasked."""
+    from depthcast.board import Board
     from depthcast.service.app import create_app
+    from depthcast.service.camera import browser_routers
     from depthcast.service.hosted import jobs_router
     from depthcast.service.keys import KeyRing
+    from depthcast.service.metrics import metrics_router
     from depthcast.service.security import protect, protection_for
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
-    app = create_app(jobs_router(settings))
+    app = create_app(jobs_router(settings), metrics_router(Board()), *browser_routers(own, asked.host))
     protect(app, protection, asked.origin or ())
     return app
 
