@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.camera import Intrinsics
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class DepthFrame:
     range: what a picture of it should span.
     reset: the temporal window was restarted with this frame (first frame, new size, scene cut, gap).
     stale: no new frame: the last map again, while a live source is away; its frame carries the time of showing.
+    intrinsics: of the camera, for pictures of the map's size; None where they are not known.
     """
 
     frame: Frame
@@ -63,3 +65,4 @@ class DepthFrame:
     range: DisplayRange
     reset: bool
     stale: bool = False
+    intrinsics: Intrinsics | None = None
