@@ -42,7 +42,7 @@ class FoxgloveServe:
 
 @dataclass(frozen=True, slots=True)
 class ZenohOut:
-    """A key of a zenoh network. connect, listen: endpoints such as tcp/192.0.2.1:7447; neither: peers find each other."""
+    """A key of a zenoh network. connect, listen: endpoints such as tcp/192.0.2.1:7447; neither: peers are searched."""
 
     key: str
     values: Kind = Kind.UINT16

@@ -1,4 +1,4 @@
-"""Raw depth for any number of subscribers: encoded once a frame, handed out newest-first. No transport is known here."""
+"""Raw depth for any number of subscribers: encoded once, the newest wins. No transport is known here."""
 
 from __future__ import annotations
 
