@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import radians, tan
+from typing import Any
 
 _SHAPE_TOLERANCE = 0.02
 """Of the ratio of two pictures' shapes: rounding to even sides."""
@@ -141,3 +142,21 @@ class Camera:
             height, width = width, height
         focal = width / 2 / tan(radians(self.fov_degrees) / 2)
         return Intrinsics(height, width, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def described(camera: Intrinsics | None) -> dict[str, Any] | None:
+    """A camera as JSON says it; `camera_of` reads it."""
+    if camera is None:
+        return None
+    lens = {} if camera.lens is None else {"model": camera.lens.model.value, "distortion": [*camera.lens.coefficients]}
+    plain = {name: getattr(camera, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
+    return {**plain, **lens}
+
+
+def camera_of(fields: dict[str, Any] | None) -> Intrinsics | None:
+    """A camera from what `described` made of it."""
+    if fields is None:
+        return None
+    lens = Lens(LensModel(fields["model"]), tuple(fields["distortion"])) if "model" in fields else None
+    height, width = fields["height"], fields["width"]
+    return Intrinsics(height, width, fields["fx"], fields["fy"], fields["cx"], fields["cy"], lens)

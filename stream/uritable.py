@@ -63,7 +63,7 @@ SINKS = (
     Row(
         "FOLDER/%06d.png, FOLDER/%06d.exr",
         "depth/%06d.png",
-        "a picture for each frame: 16-bit, or float32 as it is; scale, unit and times in a `.json` beside them",
+        "a picture for each frame: 16-bit, or float32 as it is; scale, unit and times in `frames.jsonl` beside them",
     ),
     Row("FOLDER/%06d.ply, FOLDER/%06d.pcd", "clouds/%06d.ply", "a coloured point cloud for each frame"),
     Row("FILE.mcap", "depth.mcap", "a recording that Foxglove opens: depth, camera, point cloud"),

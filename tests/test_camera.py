@@ -94,7 +94,7 @@ def test_a_field_of_view_is_that_of_the_sensor() -> None:
     camera = read_camera("fov=90")
     lying = camera.at(480, 640)
     assert lying is not None
-    assert (lying.fx, lying.cx, lying.cy) == (pytest.approx(320), 319.5, 239.5)
+    assert (lying.fx, lying.cx, lying.cy) == pytest.approx((320, 319.5, 239.5))
     standing = camera.at(640, 480, turned=90)
     assert standing is not None
     assert standing.fx == pytest.approx(320)
@@ -128,7 +128,7 @@ def test_turning_moves_pixels_as_it_moves_the_picture(lens: Lens | None, degrees
     assert (turned.height, turned.width) == np.rot90(marked, degrees // 90).shape
     quarter = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     x, y = projected(np.linalg.matrix_power(quarter, degrees // 90) @ ray, turned)
-    assert (float(x), float(y)) == (pytest.approx(column, abs=1e-3), pytest.approx(row, abs=1e-3))
+    assert (float(x), float(y)) == pytest.approx((column, row), abs=1e-3)
 
 
 @pytest.mark.parametrize("lens", LENSES, ids=lambda lens: lens.model)

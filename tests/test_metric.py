@@ -77,7 +77,7 @@ def test_a_frame_takes_its_range_along() -> None:
     turned = in_unit(shown, Unit.INVERSE_METRE)
     assert turned.unit is Unit.INVERSE_METRE
     assert turned.depth[0, 0] == 0.25
-    assert (turned.range.low, turned.range.high) == (pytest.approx(0.125), pytest.approx(0.5))
+    assert (turned.range.low, turned.range.high) == pytest.approx((0.125, 0.5))
     assert in_unit(turned, Unit.INVERSE_METRE) is turned
 
 
@@ -93,7 +93,7 @@ def truth(seed: int, count: int, noise: float = 0.0) -> tuple[NDArray[np.float64
 def test_an_exact_scale_is_found(count: int) -> None:
     scale = fit(*truth(1, count))
     assert scale is not None
-    assert (scale.factor, scale.shift) == (pytest.approx(0.05), pytest.approx(0.02))
+    assert (scale.factor, scale.shift) == pytest.approx((0.05, 0.02))
     assert scale.inliers == 1
     assert scale.error < 1e-9
 
@@ -112,7 +112,7 @@ def test_two_points_in_five_may_be_wrong(seed: int) -> None:
 def test_one_point_gives_a_factor_alone() -> None:
     scale = fit(np.array([4.0, 4.0]), np.array([2.0, 2.0]))
     assert scale is not None
-    assert (scale.factor, scale.shift) == (pytest.approx(0.125), 0)
+    assert (scale.factor, scale.shift) == pytest.approx((0.125, 0))
 
 
 def test_points_that_contradict_depth_have_no_scale() -> None:
@@ -128,7 +128,7 @@ def ramp(index: int, factor: float = 1.0, reset: bool | None = None) -> DepthFra
 
 
 def metres_of_ramp() -> NDArray[np.float32]:
-    return 1 / (0.05 * np.tile(np.linspace(1, 12, 12, dtype=np.float32), (4, 1)) + 0.02)
+    return (1 / (0.05 * ramp(0).depth + 0.02)).astype(np.float32)
 
 
 class Known:
@@ -232,7 +232,7 @@ def test_a_sensor_map_of_another_size_lies_over_the_picture(tmp_path: Path) -> N
     with pytest.raises(SourceError, match="millimetres"):
         maps.points(6, 20, 30)
     (tmp_path / "000007.png").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="cannot be|can be read"):
+    with pytest.raises(SourceError, match="can be read"):
         maps.points(7, 20, 30)
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engines.spec import Unit
 from stream.camera import Intrinsics
 from stream.frame import DepthFrame, DisplayRange
 from stream.pointcloud import rays
 from stream.stability import Flicker, alignment_error, relative_change
-from tests.fakes import Unit, frame, textured
+from tests.fakes import frame, textured
 
 SCENE = textured(3, 120, 160)
 
