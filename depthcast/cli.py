@@ -14,6 +14,7 @@ from depthcast.commands.build import build
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
 from depthcast.commands.models import models
+from depthcast.commands.pointcloud import pointcloud
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
 from depthcast.commands.serve import serve
@@ -38,6 +39,7 @@ app.command()(pull)
 app.command()(export)
 app.command()(build)
 app.command()(doctor)
+app.command()(pointcloud)
 
 
 def _print_version(wanted: bool) -> None:

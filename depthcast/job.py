@@ -8,16 +8,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from depthcast.dataouts import check_clouds
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
+from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.settings import Settings
 from engines.spec import ModelSpec
 from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
+from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sources import Source
@@ -44,6 +47,7 @@ class Job:
     max_frames: int | None = None
     output_fps: Fraction | None = None
     scene_cut: bool = True
+    sensing: Sensing = NO_SENSING
 
     @property
     def played(self) -> SourceUri:
@@ -80,7 +84,7 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of) as sinks:
+        with opened_outputs(job.outputs, self.source.info, job.look, self.model, sound_of, job.sensing) as sinks:
             stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -105,6 +109,7 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
         source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
+        seen = seen_through(source, job.sensing)
         frame = source.info.height, source.info.width
         spec: ModelSpec
         estimate: Estimate
@@ -117,7 +122,9 @@ def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None =
             session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings)
+        refinement = refinement_of(job.sensing, source.info)
+        check_clouds(file_paths(job.outputs), job.sensing, refinement.check(spec.unit))
+        yield Prepared(job, seen, spec.name, refined(estimate, refinement), timings)
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -7,9 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from depthcast.dataouts import FILES, opened_data, opened_data_file
 from depthcast.errors import UsageError
+from depthcast.sensing import NO_SENSING, Sensing
 from depthcast.service.ports import HttpPorts
 from stream.colour import Colormap
+from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
@@ -32,12 +35,12 @@ def shows_pictures(uri: SinkUri) -> bool:
     """The output is coloured video, not the depth itself."""
     if isinstance(uri, FileOut):
         return uri.path.suffix.lower() == ".mp4"
-    return is_live(uri)
+    return isinstance(uri, RtspServe | RtspPublish)
 
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish)
+    return isinstance(uri, RtspServe | RtspPublish | RawServe | FoxgloveServe | ZenohOut)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -46,7 +49,7 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
         raise UsageError("nothing to write to: name an output with -o")
     if side_by_side and not any(map(shows_pictures, outputs)):
         raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
-    paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
+    paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if isinstance(source, FileIn) and place == source.path.resolve():
@@ -59,9 +62,19 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
 
 
+def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
+    """Those of the outputs that are files, or patterns of files."""
+    return [uri.path for uri in outputs if isinstance(uri, FileOut)]
+
+
 @contextmanager
 def opened_outputs(
-    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
+    outputs: Sequence[SinkUri],
+    info: SourceInfo,
+    look: Look,
+    model: str,
+    sound_of: Path | None,
+    sensing: Sensing = NO_SENSING,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
@@ -72,14 +85,21 @@ def opened_outputs(
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            sink = _opened(uri, info, look, model, sound_of)
+            if isinstance(uri, RawServe | FoxgloveServe | ZenohOut):
+                sink = opened_data(uri, info, sensing, ports)
+            elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
+                sink = opened_data_file(uri.path, info, sensing)
+            else:
+                sink = _opened(uri, info, look, model, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
         yield sinks
 
 
-def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+def _opened(
+    uri: FileOut | NullOut | RtspServe | RtspPublish, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> Sink:
     match uri:
         case NullOut():
             return NullSink()

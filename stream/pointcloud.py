@@ -19,6 +19,8 @@ from stream.undistort import bent
 
 Points = NDArray[np.floating[Any]]
 _UNBEND_ROUNDS = 20
+STEEPEST = 87.0
+"""Degrees; a floor one metre below the camera is kept up to 19 m."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class CloudRule:
     """
 
     every: int = 1
-    edge_degrees: float = 87.0
+    edge_degrees: float = STEEPEST
     voxel_m: float | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +15,19 @@ from typing import Annotated
 import typer
 
 from depthcast.commands.console import frame_progress, phase_progress, tell, told_logs
+from depthcast.commands.sensing import (
+    CameraOption,
+    EdgeOption,
+    EveryOption,
+    FarOption,
+    NearOption,
+    ScaleOption,
+    UndistortOption,
+    UnitOption,
+    VoxelOption,
+    cloud_rule,
+    sensing_of,
+)
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
@@ -22,6 +36,7 @@ from depthcast.plan import Engine, Mode, Precision, Wanted
 from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.errors import UriError
+from stream.pointcloud import STEEPEST
 from stream.sinks.file import Resolution
 from stream.stats import Stats
 from stream.uris import FileOut, SinkUri, SourceUri, parse_sink, parse_source
@@ -44,7 +59,7 @@ Outputs = Annotated[
         "--output",
         "-o",
         metavar="SINK",
-        help=".mp4: coloured video; .mkv: 16-bit depth; .npz: float32 maps; rtsp://…; null:. May be repeated.",
+        help="Coloured .mp4 or rtsp://…, depth as .mkv, .npz, %06d.png, ws://…, clouds %06d.ply, null:. Repeatable.",
     ),
 ]
 Checkpoint = Annotated[
@@ -82,11 +97,21 @@ def run(
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     scene_cut: SceneCut = True,
+    camera: CameraOption = None,
+    undistort: UndistortOption = False,
+    unit: UnitOption = None,
+    near: NearOption = 0.0,
+    far: FarOption = inf,
+    scale_to: ScaleOption = None,
+    every: EveryOption = 1,
+    voxel: VoxelOption = None,
+    edge: EdgeOption = STEEPEST,
 ) -> None:
     """Turn a video or a camera's pictures into temporally consistent depth."""
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     look = Look(colormap, resolution, side_by_side)
-    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut)
+    sensing = sensing_of(camera, undistort, unit, near, far, scale_to, cloud_rule(every, voxel, edge))
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
     stop = Stop()
     with ExitStack() as opened:
         with phase_progress() as progress:
