@@ -112,6 +112,11 @@ def run(
     look = Look(colormap, resolution, side_by_side)
     sensing = sensing_of(camera, undistort, unit, near, far, scale_to, cloud_rule(every, voxel, edge))
     job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
+    _perform(job)
+
+
+def _perform(job: Job) -> None:
+    """Do it, telling how it goes; leaves with the signal's status where one ended it."""
     stop = Stop()
     with ExitStack() as opened:
         with phase_progress() as progress:
