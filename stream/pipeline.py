@@ -14,6 +14,7 @@ from stream.frame import DepthFrame, Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.sinks import Sink
 from stream.sources import Source
+from stream.stability import Flicker
 from stream.stats import StageTimes, Stats
 
 _LOG = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class _Run:
         self._stale_after_ns = round(stale_after_s * 1e9)
         self._last: DepthFrame | None = None
         self._ages = StageTimes()
+        self._flicker = Flicker()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
         self._outboxes: dict[str, Mailbox[DepthFrame]] = {
             label: Mailbox(_SINK_PLACES, overflow) for label in self._sinks
@@ -133,6 +135,8 @@ class _Run:
             self._give(depth_frame)
             self._frames_out += 1
             self._resets += depth_frame.reset
+            # Once the frame is on its way.
+            self._flicker.add(depth_frame)
             self._report(progress)
 
     def _stepped(self, step: Callable[[Frame], DepthFrame], frames: Iterable[Frame]) -> Iterator[DepthFrame]:
@@ -234,6 +238,7 @@ class _Run:
             elapsed_s=(time.monotonic_ns() - self._began_ns) / 1e9,
             ages=self._ages.summary(),
             stages=self._timings.summary(),
+            flicker=self._flicker.median,
         )
 
 

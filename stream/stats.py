@@ -40,6 +40,8 @@ class Stats:
     elapsed_s: since the run began.
     ages: from capture until written, for each sink.
     stages: every stage that ran, in order of first use; stages of different threads overlap.
+    flicker: how much depth changes from frame to frame where the picture does not, 0.01 for one per cent, over the
+        last ten seconds or so; None while nothing stood still. See `stream.stability`.
     """
 
     frames_in: int
@@ -54,6 +56,7 @@ class Stats:
     elapsed_s: float
     ages: tuple[StageStats, ...]
     stages: tuple[StageStats, ...]
+    flicker: float | None = None
 
     @property
     def fps(self) -> float:

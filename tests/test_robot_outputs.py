@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_ros2_recordings_are_read_by_their_own_library(tmp_path: Path, camera: I
             "equidistant" if camera is BENT else "plumb_bob",
         )
     for back, one in zip(read(path), sent, strict=True):
-        assert (back.intrinsics, back.unit, back.time_s * 10**9) == (camera, Unit.METRE, stamp_ns(one))
+        assert (back.intrinsics, back.unit, back.time_s * 10**9) == (camera, Unit.METRE, Fraction(stamp_ns(one)))
         assert np.array_equal(back.depth, one.depth, equal_nan=True)
 
 
