@@ -8,9 +8,12 @@ import weakref
 import numpy as np
 import pytest
 
-from engines.dlpack import CPU, CUDA, DeviceArray
+from engines.dlpack import CPU, CUDA, DeviceArray, OnDevice
 from stream.estimator import DepthEstimator
+from stream.window import FeatureWindow
+from tests.fake_device import FakeDevice
 from tests.fakes import FakeSession, textured
+from tests.test_tensorrt import MASKED, toy
 
 
 class Owner:
@@ -74,17 +77,16 @@ def test_copies_are_for_others_to_make() -> None:
 
 def test_an_engine_of_a_gpu_shares_the_map_of_its_last_step() -> None:
     device = FakeDevice()
-    spec = fakes.spec(window=WindowRule((2, 1, 0), young="mask", first_alone=False))
-    session = TensorRtSession(FakeNetwork(spec, device), spec, device)
+    session = toy(device, MASKED)
     cache = session.new_cache(1)
     assert isinstance(cache, OnDevice)
-    window = FeatureWindow(spec.window)
+    window = FeatureWindow(MASKED)
     for index in range(3):
         cache.image[:] = index + 1
         expected = session.step(cache, [window.plan()])
         shared_map = cache.device_depth
-        assert (shared_map.shape, shared_map.__dlpack_device__()) == ((1, 28, 42), (CUDA, 0))
-        there = device.at(shared_map.address, 4 * 28 * 42).view(np.float32).reshape(shared_map.shape)
+        assert (shared_map.shape, shared_map.__dlpack_device__()) == ((1, 14, 28), (CUDA, 0))
+        there = device.at(shared_map.address, 4 * 14 * 28).view(np.float32).reshape(shared_map.shape)
         assert np.array_equal(there, expected)
 
 
