@@ -16,43 +16,74 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from depthcast.api import estimate, open_model
     from depthcast.errors import DepthcastError
+    from depthcast.live import DepthReader, DepthStream, open, read
     from engines.session import Session
     from engines.spec import ModelSpec, Unit
+    from stream.camera import Camera, Intrinsics, Lens
     from stream.colour import Colormap, colourise
     from stream.estimator import DepthEstimator
     from stream.frame import DepthFrame, DisplayRange, Frame
+    from stream.pointcloud import Cloud, CloudRule, cloud_of
+    from stream.recorded import RecordedDepth
+    from stream.stability import Flicker, alignment_error
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Camera",
+    "Cloud",
+    "CloudRule",
     "Colormap",
     "DepthEstimator",
     "DepthFrame",
+    "DepthReader",
+    "DepthStream",
     "DepthcastError",
     "DisplayRange",
+    "Flicker",
     "Frame",
+    "Intrinsics",
+    "Lens",
     "ModelSpec",
+    "RecordedDepth",
     "Session",
     "Unit",
     "__version__",
+    "alignment_error",
+    "cloud_of",
     "colourise",
     "estimate",
+    "open",
     "open_model",
+    "read",
 ]
 
 _HOMES = {
+    "Camera": "stream.camera",
+    "Cloud": "stream.pointcloud",
+    "CloudRule": "stream.pointcloud",
     "Colormap": "stream.colour",
     "DepthEstimator": "stream.estimator",
     "DepthFrame": "stream.frame",
+    "DepthReader": "depthcast.live",
+    "DepthStream": "depthcast.live",
     "DepthcastError": "depthcast.errors",
     "DisplayRange": "stream.frame",
+    "Flicker": "stream.stability",
     "Frame": "stream.frame",
+    "Intrinsics": "stream.camera",
+    "Lens": "stream.camera",
     "ModelSpec": "engines.spec",
+    "RecordedDepth": "stream.recorded",
     "Session": "engines.session",
     "Unit": "engines.spec",
+    "alignment_error": "stream.stability",
+    "cloud_of": "stream.pointcloud",
     "colourise": "stream.colour",
     "estimate": "depthcast.api",
+    "open": "depthcast.live",
     "open_model": "depthcast.api",
+    "read": "depthcast.live",
 }
 
 
