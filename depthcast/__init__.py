@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from depthcast.api import estimate, open_model
+    from depthcast.client import AsyncClient, Client, ClientError, Generation, Options
     from depthcast.errors import DepthcastError
-    from depthcast.live import DepthReader, DepthStream, open, read
+    from depthcast.inprocess import DepthReader, DepthStream, open, read
     from engines.session import Session
     from engines.spec import ModelSpec, Unit
     from stream.camera import Camera, Intrinsics, Lens
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
     "Camera",
+    "Client",
+    "ClientError",
     "Cloud",
     "CloudRule",
     "Colormap",
@@ -42,9 +46,11 @@ __all__ = [
     "DisplayRange",
     "Flicker",
     "Frame",
+    "Generation",
     "Intrinsics",
     "Lens",
     "ModelSpec",
+    "Options",
     "RecordedDepth",
     "Session",
     "Unit",
@@ -59,21 +65,26 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "depthcast.client",
     "Camera": "stream.camera",
+    "Client": "depthcast.client",
+    "ClientError": "depthcast.client",
     "Cloud": "stream.pointcloud",
     "CloudRule": "stream.pointcloud",
     "Colormap": "stream.colour",
     "DepthEstimator": "stream.estimator",
     "DepthFrame": "stream.frame",
-    "DepthReader": "depthcast.live",
-    "DepthStream": "depthcast.live",
+    "DepthReader": "depthcast.inprocess",
+    "DepthStream": "depthcast.inprocess",
     "DepthcastError": "depthcast.errors",
     "DisplayRange": "stream.frame",
     "Flicker": "stream.stability",
     "Frame": "stream.frame",
+    "Generation": "depthcast.client",
     "Intrinsics": "stream.camera",
     "Lens": "stream.camera",
     "ModelSpec": "engines.spec",
+    "Options": "depthcast.client",
     "RecordedDepth": "stream.recorded",
     "Session": "engines.session",
     "Unit": "engines.spec",
@@ -81,9 +92,9 @@ _HOMES = {
     "cloud_of": "stream.pointcloud",
     "colourise": "stream.colour",
     "estimate": "depthcast.api",
-    "open": "depthcast.live",
+    "open": "depthcast.inprocess",
     "open_model": "depthcast.api",
-    "read": "depthcast.live",
+    "read": "depthcast.inprocess",
 }
 
 

@@ -1,230 +1,112 @@
-"""Depth inside other programs: a source opened by name, or frames of one's own camera loop."""
+"""Streams that are watched while they run: what others may know of them, and what they may ask of them."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from fractions import Fraction
-from math import inf
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-import av
-import numpy as np
-from numpy.typing import NDArray
-
-from depthcast.api import EngineName, logger, wanted_for
-from depthcast.models import NANO
-from depthcast.networks import step_session
-from depthcast.plan import Mode, Wanted
-from depthcast.sensing import Sensing, refinement_of, seen_through
-from depthcast.settings import Settings
-from engines.dlpack import DeviceArray
-from engines.session import Session
-from engines.spec import Unit
-from stream.calibration import read_camera
-from stream.camera import Camera, Intrinsics
-from stream.estimator import DepthEstimator
-from stream.frame import DepthFrame, Frame
-from stream.recorded import RecordedDepth
-from stream.recorded import read as read_recording
-from stream.refine import Refinement
+from engines.spec import ModelSpec
+from stream.controls import Controls
+from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
-from stream.sources.choose import open_source
-from stream.uris import FileIn, parse_source
+from stream.stats import Stats
 
-_MICROSECONDS = Fraction(1, 10**6)
-Order = Literal["rgb", "bgr"]
-CameraLike = Camera | Intrinsics | str | None
-"""A camera; `fov=DEGREES` or a file's name as `--camera` takes them; or intrinsics of pictures of one size."""
+_LATELY_S = 2.0
+_STATS_KEPT = 64
+"""Figures come ten times a second at most."""
 
 
-class DepthReader:
-    """Depth of a source, frame by frame; what `depthcast.open` returns. Close it, or use it in a `with` block.
+class LiveRun:
+    """A run that is going on. spec: of its network; controls: heeded by the run."""
 
-    info: of the source; unit: of every map.
-    """
+    __slots__ = ("_lately", "controls", "info", "spec")
 
-    def __init__(self, source: str | os.PathLike[str], wanted: Wanted, sensing: Sensing, scene_cut: bool) -> None:
-        uri = parse_source(source) if isinstance(source, str) else FileIn(Path(source))
-        with ExitStack() as opened:
-            frames = seen_through(opened.enter_context(open_source(uri)), sensing)
-            self.info: SourceInfo = frames.info
-            size, settings = (self.info.height, self.info.width), Settings.from_environment()
-            session = opened.enter_context(step_session(wanted, size, settings, logger.info))
-            self._refinement = refinement_of(sensing, self.info)
-            self.unit: Unit = self._refinement.check(session.spec.unit)
-            self._estimator = DepthEstimator(session, scene_cut)
-            self._frames = frames
-            self._opened = opened.pop_all()
+    def __init__(self, info: SourceInfo, spec: ModelSpec, controls: Controls) -> None:
+        self.info = info
+        self.spec = spec
+        self.controls = controls
+        self._lately: deque[Stats] = deque(maxlen=_STATS_KEPT)
 
-    def __iter__(self) -> Iterator[DepthFrame]:
-        """The frames, once; of a live source the newest each time. Raises StreamError or EngineError."""
-        for frame in self._frames:
-            yield self._refinement.apply(self._estimator.step(frame))
+    def note(self, stats: Stats) -> None:
+        """Take the figures so far; from the thread that runs."""
+        self._lately.append(stats)
+        while stats.elapsed_s - self._lately[0].elapsed_s > _LATELY_S:
+            self._lately.popleft()
 
-    @property
-    def device_depth(self) -> DeviceArray | None:
-        """See `stream.estimator.DepthEstimator.device_depth`."""
-        return self._estimator.device_depth
+    def noting(self, progress: Callable[[Stats], None] | None) -> Callable[[Stats], None]:
+        """What a run is to tell its figures to, so that `progress` is told them too."""
 
-    def close(self) -> None:
-        """Close the source and the network; harmless when repeated."""
-        self._opened.close()
+        def told(stats: Stats) -> None:
+            self.note(stats)
+            if progress is not None:
+                progress(stats)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def open(
-    source: str | os.PathLike[str],
-    model: str = NANO,
-    *,
-    metric: bool = False,
-    checkpoint: str | os.PathLike[str] | None = None,
-    engine: EngineName = "auto",
-    input_size: int | None = None,
-    threads: int | None = None,
-    scene_cut: bool = True,
-    camera: CameraLike = None,
-    undistort: bool = False,
-    unit: Unit | None = None,
-    near_m: float = 0.0,
-    far_m: float = inf,
-    scale_to: str | os.PathLike[str] | None = None,
-) -> DepthReader:
-    """Depth of a video, a camera or a stream: `for depth in depthcast.open("rtsp://…")`.
-
-    source: a file, or as text any source that `depthcast run` takes. The other arguments are that command's options.
-    Raises DepthcastError, StreamError or EngineError, with what to do in the message.
-    """
-    wanted = wanted_for(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
-    scale = None if scale_to is None else Path(scale_to)
-    sensing = Sensing(_camera_of(camera), undistort, unit, near_m, far_m, scale)
-    return DepthReader(source, wanted, sensing, scene_cut)
-
-
-class DepthStream:
-    """Depth for those who own their camera loop: `stream.step(image)` for each picture, from one thread.
-
-    The network is loaded for the size of the first picture, and again when the size changes, unless `session`, which
-    is shared and left open, is given. A pause of more than a second restarts the stream.
-    camera, near_m, far_m, unit: as for `depthcast.open`. Raises DepthcastError or EngineError at the first step.
-    """
-
-    def __init__(
-        self,
-        model: str = NANO,
-        *,
-        session: Session | None = None,
-        metric: bool = False,
-        checkpoint: str | os.PathLike[str] | None = None,
-        engine: EngineName = "auto",
-        input_size: int | None = None,
-        threads: int | None = None,
-        scene_cut: bool = True,
-        camera: CameraLike = None,
-        unit: Unit | None = None,
-        near_m: float = 0.0,
-        far_m: float = inf,
-    ) -> None:
-        self._wanted = wanted_for(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
-        sensing = Sensing(_camera_of(camera), unit=unit, near_m=near_m, far_m=far_m)
-        self._refinement = Refinement(camera=sensing.camera, unit=unit, limits=sensing.limits)
-        self._scene_cut = scene_cut
-        self._shared = session
-        self._size: tuple[int, int] | None = None
-        self._session: Session | None = None
-        self._estimator: DepthEstimator | None = None
-        self._taken = 0
-        self._last_us = -1
-
-    def step(self, image: Any, *, order: Order = "rgb", time_s: float | None = None) -> DepthFrame:
-        """Depth of the next picture.
-
-        image: uint8 [H, W, 3], an array, or anything with `__array__` or CPU `__dlpack__`. Rows in order are used
-            where they lie: the picture of the returned frame is the array itself.
-        order: of its channels; OpenCV's are "bgr". time_s: when it was taken, any clock; None: now.
-        Raises ValueError for another array, StepError when the engine fails (the stream then begins anew).
-        """
-        pixels = _pixels(image)
-        taken_s = time.monotonic() if time_s is None else time_s
-        # Times rise strictly, however coarse the caller's clock is.
-        self._last_us = max(self._last_us + 1, round(taken_s * 1e6))
-        frame = Frame(_picture(pixels, order), self._taken, self._last_us, _MICROSECONDS, time.monotonic_ns())
-        self._taken += 1
-        return self._refinement.apply(self._ready(frame.height, frame.width).step(frame))
-
-    def reset(self) -> None:
-        """Forget the stream: the next picture is a first one."""
-        if self._estimator is not None:
-            self._estimator.reset()
+        return told
 
     @property
-    def device_depth(self) -> DeviceArray | None:
-        """See `stream.estimator.DepthEstimator.device_depth`."""
-        return None if self._estimator is None else self._estimator.device_depth
+    def stats(self) -> Stats | None:
+        """The latest figures; None before the first."""
+        lately = tuple(self._lately)
+        return lately[-1] if lately else None
 
-    def _ready(self, height: int, width: int) -> DepthEstimator:
-        if self._estimator is not None and (self._shared is not None or self._size == (height, width)):
-            return self._estimator
-        self.close()
-        session = self._shared
-        if session is None:
-            session = step_session(self._wanted, (height, width), Settings.from_environment(), logger.info)
-            self._session = session
-        self._refinement.check(session.spec.unit)
-        self._size = height, width
-        self._estimator = DepthEstimator(session, self._scene_cut)
-        return self._estimator
-
-    def close(self) -> None:
-        """Free the network, unless it is shared; harmless when repeated."""
-        self._estimator = None
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def fps(self) -> float:
+        """Depth frames per second over the last two seconds."""
+        lately = tuple(self._lately)
+        if not lately:
+            return 0.0
+        first, last = lately[0], lately[-1]
+        elapsed_s = last.elapsed_s - first.elapsed_s
+        return (last.frames_out - first.frames_out) / elapsed_s if elapsed_s > 0 else last.fps
 
 
-def read(path: str | os.PathLike[str]) -> Iterator[RecordedDepth]:
-    """The maps of a recording, exactly as they were written. See `stream.recorded.read`."""
-    return read_recording(Path(path))
+@dataclass(frozen=True, slots=True)
+class LiveStream:
+    """One output of a run that can be watched.
+
+    watch: where, as a path relative to the page, WHEP is spoken; empty where it cannot be joined.
+    viewers: how many watch now. token: what one must know to see it or to change it, if anything.
+    """
+
+    name: str
+    run: LiveRun
+    painter: Painter
+    watch: str = ""
+    viewers: Callable[[], int] = field(default=lambda: 0)
+    token: str | None = field(default=None, repr=False)
 
 
-def _camera_of(camera: CameraLike) -> Camera | None:
-    if isinstance(camera, str):
-        return read_camera(camera)
-    return Camera(camera) if isinstance(camera, Intrinsics) else camera
+class LiveStreams:
+    """Those that run now, by name. Threads may share it."""
 
+    __slots__ = ("_lock", "_streams")
 
-def _pixels(image: Any) -> NDArray[np.uint8]:
-    is_foreign = hasattr(image, "__dlpack__") and not isinstance(image, np.ndarray)
-    pixels: NDArray[Any] = np.asarray(np.from_dlpack(image) if is_foreign else image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ValueError(f"a picture is uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
-    return pixels
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: dict[str, LiveStream] = {}
 
+    @contextmanager
+    def listed(self, stream: LiveStream) -> Iterator[None]:
+        """Known under its name inside the block, in the place of any other of that name."""
+        with self._lock:
+            self._streams[stream.name] = stream
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._streams.get(stream.name) is stream:
+                    del self._streams[stream.name]
 
-def _picture(pixels: NDArray[np.uint8], order: Order) -> av.VideoFrame:
-    """Without a copy where each row lies in one piece and may be shared."""
-    layout = f"{order}24"
-    shared = pixels.strides[1:] == (3, 1) and pixels.strides[0] > 0 and pixels.flags.writeable
-    if shared:
-        return av.VideoFrame.from_numpy_buffer(pixels, format=layout)
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=layout)
+    def find(self, name: str) -> LiveStream | None:
+        """The one of that name."""
+        with self._lock:
+            return self._streams.get(name)
+
+    @property
+    def all(self) -> tuple[LiveStream, ...]:
+        """In order of their names."""
+        with self._lock:
+            return tuple(self._streams[name] for name in sorted(self._streams))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 from depthcast.errors import UsageError
 from engines.spec import Unit
 from stream.camera import Camera
-from stream.metric import Limits
+from stream.metric import NO_LIMITS, Limits
 from stream.pointcloud import CloudRule
 from stream.references import read_references
 from stream.refine import Refinement
@@ -25,18 +24,9 @@ class Sensing:
     camera: Camera | None = None
     undistort: bool = False
     unit: Unit | None = None
-    near_m: float = 0.0
-    far_m: float = inf
+    limits: Limits = NO_LIMITS
     scale_to: Path | None = None
     cloud: CloudRule = CloudRule()  # noqa: RUF009 -- frozen
-
-    @property
-    def limits(self) -> Limits:
-        """Of distance. Raises UsageError where they exclude each other."""
-        try:
-            return Limits(self.near_m, self.far_m)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
 
 
 NO_SENSING = Sensing()

@@ -20,7 +20,8 @@ FORMAT = 1
 Young = Literal["repeat", "mask"]
 Resample = Literal["cubic", "area"]
 Kind = Literal["step", "window"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+"""Arithmetic of the matrix products. Caches are float16 in fp16, float32 in the others."""
 Pixels = Literal["float32", "uint8"]
 
 

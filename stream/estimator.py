@@ -16,6 +16,7 @@ from engines.errors import StepError
 from engines.session import Image, Session
 from engines.spec import ModelSpec
 from stream.frame import DepthFrame, DisplayRange, Frame
+from stream.pacing import Rhythm
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
@@ -40,7 +41,8 @@ class DepthEstimator:
 
     session: shared by any number of estimators, stepped from one thread at a time; its input size is fixed.
     scene_cut: restart the window and the range at hard cuts.
-    gap_s: a longer pause between two frames (seconds of stream time) restarts the window, as does a new frame size.
+    gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
+        ones, restarts the window, as does a new frame size.
     """
 
     __slots__ = (
@@ -49,6 +51,7 @@ class DepthEstimator:
         "_gap_s",
         "_previous",
         "_range",
+        "_rhythm",
         "_scene",
         "_scene_cut",
         "_session",
@@ -74,6 +77,7 @@ class DepthEstimator:
         self._scene = SceneState()
         self._range: DisplayRange | None = None
         self._previous: _Previous | None = None
+        self._rhythm = Rhythm()
         self._taken = 0
 
     def step(self, frame: Frame) -> DepthFrame:
@@ -116,9 +120,10 @@ class DepthEstimator:
         if before is not None and (
             is_cut
             or (before.height, before.width) != (now.height, now.width)
-            or not 0 <= now.time_s - before.time_s <= self._gap_s
+            or not 0 <= now.time_s - before.time_s <= self._rhythm.away_after_s(self._gap_s)
         ):
             self._window.reset()
+        self._rhythm.note(now.time_s)
 
     def _opens_scene(self) -> bool:
         luma = _luma(self._cache.image[0], self._session.spec)

@@ -70,10 +70,10 @@ def cloud_of(depth_frame: DepthFrame, rule: CloudRule, image: NDArray[np.uint8] 
     """
     if depth_frame.intrinsics is None:
         raise CameraError("a point cloud needs the camera: give --camera FILE or --camera fov=DEGREES")
-    return cloud(converted(depth_frame.depth, depth_frame.unit, Unit.METRE), depth_frame.intrinsics, rule, image)
+    return cloud_from(converted(depth_frame.depth, depth_frame.unit, Unit.METRE), depth_frame.intrinsics, rule, image)
 
 
-def cloud(
+def cloud_from(
     metres: NDArray[np.float32], camera: Intrinsics, rule: CloudRule, image: NDArray[np.uint8] | None = None
 ) -> Cloud:
     """The cloud of a map float32 [H, W] in metres."""

@@ -18,6 +18,7 @@ from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
 from stream.sinks import numbered
 from stream.uritable import SINKS, SOURCES, Row
+from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
 FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
@@ -63,9 +64,8 @@ class Remote:
 
     @property
     def _place(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"{host}{port}{self.path}"
+        return f"{bracketed(self.host)}{port}{self.path}"
 
     def __str__(self) -> str:
         login = "" if self.login is None else "***@"
@@ -165,8 +165,7 @@ class RtspServe:
     login: Login | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"rtsp://@{host}:{self.port}{self.path}"
+        return f"rtsp://@{bracketed(self.host)}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +176,8 @@ class NullOut:
         return "null:"
 
 
-SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn
-SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | NullOut | DataOut
+SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn | WebRtcIn
+SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | WhipPublish | NullOut | DataOut
 
 
 def parse_source(text: str) -> SourceUri:
@@ -193,6 +192,9 @@ def parse_source(text: str) -> SourceUri:
             parts = _split(text)
             options = _options(parts, ("loop", "realtime"))
             return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+        case "whip" | "webrtc":
+            parts = _split(text)
+            return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
         case "camera":
             return _camera(text)
         case "test":
@@ -213,6 +215,11 @@ def parse_sink(text: str) -> SinkUri:
             if _is_ours(parts):
                 return _serve(parts)
             return RtspPublish(_remote(parts), _transport(parts))
+        case "webrtc":
+            parts = _split(text)
+            return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
+        case "whip" | "whips":
+            return whip_publish(_split(text))
         case "file":
             parts = _split(text)
             _options(parts, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import httpx
 import pytest
@@ -52,3 +53,12 @@ def test_a_port_in_use_is_refused_in_one_line() -> None:
             serving(create_app(), "127.0.0.1", port),
         ):
             pass
+
+
+def test_an_answer_waits_for_no_receipt_of_its_head() -> None:
+    with serving(create_app(_saying("/a", "one")), "127.0.0.1", 0) as url, httpx.Client(base_url=url) as client:
+        client.get("/a")
+        began_s = time.monotonic()
+        for _ in range(50):
+            client.get("/a")
+        assert time.monotonic() - began_s < 50 * 0.04, "40 ms each is what the other side's system waits"

@@ -13,7 +13,7 @@ from engines.spec import Unit
 from stream.camera import Intrinsics
 from stream.cloudfile import pcd, ply
 from stream.errors import CameraError, UnitError
-from stream.pointcloud import Cloud, CloudRule, cloud, cloud_of, deprojected, is_flying, projected, rays, thinned
+from stream.pointcloud import Cloud, CloudRule, cloud_from, cloud_of, deprojected, is_flying, projected, rays, thinned
 from tests.fakes import depth_frame
 
 CAMERA = Intrinsics(48, 64, 60.0, 58.0, 30.5, 22.0)
@@ -47,24 +47,24 @@ def test_points_between_an_edge_and_its_background_fly() -> None:
     metres = np.full((48, 64), 1, np.float32)
     metres[:, 30:] = 4
     metres[:, 28:32] = [1.3, 2, 3, 3.6]
-    kept = cloud(metres, CAMERA, CloudRule(edge_degrees=80)).points[..., 2]
+    kept = cloud_from(metres, CAMERA, CloudRule(edge_degrees=80)).points[..., 2]
     assert np.isnan(kept[:, 28:32]).all()
     assert np.isfinite(kept[:, :26]).all()
     assert np.isfinite(kept[:, 34:]).all()
-    assert np.isfinite(cloud(metres, CAMERA, CloudRule(edge_degrees=90)).points).all()
+    assert np.isfinite(cloud_from(metres, CAMERA, CloudRule(edge_degrees=90)).points).all()
 
 
 def test_what_is_no_distance_is_no_point() -> None:
     metres = np.full((48, 64), 2, np.float32)
     metres[0, :4] = np.nan, np.inf, 0, -1
-    points = cloud(metres, CAMERA, CloudRule(edge_degrees=90)).points
+    points = cloud_from(metres, CAMERA, CloudRule(edge_degrees=90)).points
     assert np.isnan(points[0, :4]).all()
     assert np.isfinite(points).all(axis=-1).sum() == 48 * 64 - 4
 
 
 def test_every_nth_pixel_keeps_rows_and_colours() -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    thin = cloud(np.full((48, 64), 2, np.float32), CAMERA, CloudRule(every=5), image)
+    thin = cloud_from(np.full((48, 64), 2, np.float32), CAMERA, CloudRule(every=5), image)
     assert thin.is_organised
     assert thin.points.shape == (10, 13, 3)
     assert thin.colours is not None

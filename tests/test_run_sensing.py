@@ -72,25 +72,25 @@ def test_clouds_come_from_a_run_and_from_its_recording(
     live, later = tmp_path / "live", tmp_path / "later"
     live.mkdir()
     later.mkdir()
-    words = ["--camera", "fov=60", "--near", "0.2", "--edge", "90"]
+    words = ["--camera", "fov=60", "--limits", "0.2:", "--cloud", "edge=90"]
     assert run(tmp_path, str(clip), "-o", str(live / "%d.ply"), "-o", str(tmp_path / "a.npz"), *words) == 0
     capsys.readouterr()
     command = ["pointcloud", str(tmp_path / "a.npz"), "-o", str(later / "%d.ply"), "--picture", str(clip)]
-    assert status_of([*command, "--edge", "90"]) == 0
+    assert status_of([*command, "--cloud", "edge=90"]) == 0
     assert "4 clouds" in capsys.readouterr().out
     for index in range(4):
         assert (live / f"{index}.ply").read_bytes() == (later / f"{index}.ply").read_bytes()
-    organised = ["pointcloud", str(tmp_path / "a.npz"), "-o", str(later / "x%d.pcd"), "--frame", "2", "--every", "2"]
-    assert status_of(organised) == 0
+    organised = ["pointcloud", str(tmp_path / "a.npz"), "-o", str(later / "x%d.pcd"), "--frame", "2"]
+    assert status_of([*organised, "--cloud", "every=2"]) == 0
     assert b"WIDTH 32\nHEIGHT 24" in (later / "x0.pcd").read_bytes()
-    assert status_of([*organised, "--voxel", "0.5"]) == 0
+    assert status_of([*organised, "--cloud", "voxel=0.5"]) == 0
     assert b"HEIGHT 1\n" in (later / "x0.pcd").read_bytes()
 
 
 def test_relative_depth_gets_metres_from_known_points(tmp_path: Path, clip: Path) -> None:
     points = tmp_path / "points.csv"
     points.write_text("x,y,metres\n10,10,4\n50,40,2\n30,20,3\n")
-    words = ["-o", str(tmp_path / "a.npz"), "--scale-to", str(points), "--far", "50"]
+    words = ["-o", str(tmp_path / "a.npz"), "--scale-to", str(points), "--limits", ":50"]
     assert run(tmp_path, str(clip), *words, unit=Unit.RELATIVE) == 0
     got = list(read(tmp_path / "a.npz"))
     assert {one.unit for one in got} == {Unit.METRE}
@@ -131,7 +131,7 @@ def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path) -> None:
     port, heard = free_port(), []  # type: tuple[int, list[RawDepth]]
     wait = listening(port, 5, heard)
     words = ["test:?size=160x120&frames=60&rate=20", "-o", f"ws://@127.0.0.1:{port}/raw?values=float32"]
-    assert run(tmp_path, *words, "--camera", "fov=90", "--near", "0.1", "--far", "9") == 0
+    assert run(tmp_path, *words, "--camera", "fov=90", "--limits", "0.1:9") == 0
     wait()
     assert len(heard) == 5
     for one in heard:
@@ -150,14 +150,18 @@ def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path) -> None:
         (["-o", "%d.ply"], Unit.METRE, "needs the camera"),
         (["-o", "%d.ply", "--camera", "fov=60"], Unit.RELATIVE, "needs metres"),
         (["-o", "null:", "--unit", "metre"], Unit.RELATIVE, "no scale"),
-        (["-o", "null:", "--far", "4"], Unit.RELATIVE, "no scale"),
-        (["-o", "null:", "--near", "4", "--far", "3"], Unit.METRE, "near < far"),
+        (["-o", "null:", "--limits", ":4"], Unit.RELATIVE, "no scale"),
+        (["-o", "null:", "--limits", "4:3"], Unit.METRE, "near < far"),
+        (["-o", "null:", "--limits", "4"], Unit.METRE, "NEAR:FAR"),
+        (["-o", "null:", "--limits", "a:b"], Unit.METRE, "NEAR:FAR"),
+        (["-o", "null:", "--cloud", "big"], Unit.METRE, "every=N"),
+        (["-o", "null:", "--cloud", "every=x"], Unit.METRE, "every=N"),
         (["-o", "null:", "--undistort"], Unit.METRE, "--camera FILE"),
         (["-o", "null:", "--undistort", "--camera", "fov=60"], Unit.METRE, "--camera FILE"),
         (["-o", "null:", "--camera", "odd.toml"], Unit.METRE, "another shape"),
         (["-o", "null:", "--camera", "fov=wide"], Unit.METRE, "fov=70"),
         (["-o", "null:", "--scale-to", "none.csv"], Unit.RELATIVE, "none.csv"),
-        (["-o", "%d.ply", "--voxel", "-1"], Unit.METRE, "voxel_m > 0"),
+        (["-o", "%d.ply", "--cloud", "voxel=-1"], Unit.METRE, "voxel_m > 0"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

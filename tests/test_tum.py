@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import depthcast
 from engines.spec import Unit
 from stream.camera import Intrinsics
-from stream.pointcloud import CloudRule, cloud, projected
+from stream.pointcloud import CloudRule, cloud_from, projected
 from stream.scalefit import Points, fit, sampled
 
 FIRST, COUNT = 600, 24
@@ -49,7 +49,7 @@ def camera_of(sequence: Path) -> Intrinsics:
 @pytest.mark.parametrize("index", [0, 300, 700])
 def test_points_of_true_depth_are_seen_where_the_picture_has_them(sequence: Path, index: int) -> None:
     camera, depth = camera_of(sequence), metres(sequence, index)
-    points = cloud(depth, camera.scaled(120, 160), CloudRule(edge_degrees=90)).points
+    points = cloud_from(depth, camera.scaled(120, 160), CloudRule(edge_degrees=90)).points
     seen = np.isfinite(points).all(axis=-1)
     assert seen.mean() > 0.4
     x, y = projected(points[seen].astype(np.float64), camera)

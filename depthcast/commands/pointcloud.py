@@ -10,16 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from depthcast.commands.sensing import (
-    CameraOption,
-    EdgeOption,
-    EveryOption,
-    FarOption,
-    NearOption,
-    VoxelOption,
-    cloud_rule,
-    sensing_of,
-)
+from depthcast.commands.sensing import CameraOption, CloudOption, LimitsOption, sensing_of
 from depthcast.errors import UsageError
 from depthcast.sensing import Sensing
 from engines.spec import Unit
@@ -27,7 +18,7 @@ from stream.camera import Intrinsics
 from stream.cloudfile import WRITERS
 from stream.errors import CameraError
 from stream.metric import converted, limited
-from stream.pointcloud import STEEPEST, cloud
+from stream.pointcloud import cloud_from
 from stream.preprocess import to_rgb
 from stream.recorded import RecordedDepth, read
 from stream.sinks.numbered import is_numbered
@@ -41,18 +32,15 @@ def pointcloud(
     camera: CameraOption = None,
     picture: Annotated[Path | None, typer.Option(help="The video that depth was made of, for colours.")] = None,
     frame: Annotated[int | None, typer.Option(min=0, help="Only this frame, counted from 0.")] = None,
-    near: NearOption = 0.0,
-    far: FarOption = float("inf"),
-    every: EveryOption = 1,
-    voxel: VoxelOption = None,
-    edge: EdgeOption = STEEPEST,
+    limits: LimitsOption = None,
+    cloud: CloudOption = None,
     organised: Annotated[
         bool | None,
         typer.Option("--organised/--listed", help="Keep the picture's rows, with NaN for no reading (default: .pcd)."),
     ] = None,
 ) -> None:
     """Make point clouds from recorded depth."""
-    sensing = sensing_of(camera, near=near, far=far, cloud=cloud_rule(every, voxel, edge))
+    sensing = sensing_of(camera, limits=limits, cloud=cloud)
     suffix = output.suffix.lower()
     if suffix not in WRITERS or not is_numbered(output):
         raise UsageError(f"clouds are numbered .ply or .pcd files, such as clouds/%06d.ply; got {output}")
@@ -60,7 +48,7 @@ def pointcloud(
     files = NumberedFiles(output)
     points = count = 0
     for depth, image in _frames(recording, picture, frame):
-        points_of_frame = cloud(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
+        points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
         if not keeps_rows:
             points_of_frame = points_of_frame.listed()
         files.write(WRITERS[suffix](points_of_frame))

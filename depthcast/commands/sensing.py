@@ -13,7 +13,10 @@ from depthcast.errors import UsageError
 from depthcast.sensing import Sensing
 from engines.spec import Unit
 from stream.calibration import read_camera
+from stream.metric import NO_LIMITS, Limits
 from stream.pointcloud import CloudRule
+
+_CLOUD = "every=N, voxel=METRES and edge=DEGREES, with commas between them"
 
 
 class Wish(StrEnum):
@@ -23,22 +26,52 @@ class Wish(StrEnum):
     INVERSE_METRE = "inverse-metre"
 
 
+def limits(text: str) -> Limits:
+    """`0.3:10`, either end may be missing; UsageError for anything else."""
+    near, divider, far = text.partition(":")
+    try:
+        if divider:
+            return Limits(float(near or 0), float(far or inf))
+    except ValueError as error:
+        raise UsageError(f"limits are NEAR:FAR in metres, such as 0.3:10 or :10; got {text!r}: {error}") from error
+    raise UsageError(f"limits are NEAR:FAR in metres, such as 0.3:10 or :10; got {text!r}")
+
+
+def cloud_rule(text: str) -> CloudRule:
+    """`every=2,voxel=0.05,edge=85`; UsageError for anything else."""
+    numbers: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name not in ("every", "voxel", "edge"):
+            raise UsageError(f"a cloud is described by {_CLOUD}; got {part!r}")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            raise UsageError(f"a cloud is described by {_CLOUD}; got {part!r}") from None
+    plain = CloudRule()
+    try:
+        return CloudRule(int(numbers.get("every", 1)), numbers.get("edge", plain.edge_degrees), numbers.get("voxel"))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 CameraOption = Annotated[
     str | None,
     typer.Option("--camera", metavar="FILE|fov=DEG", help="Calibration (ROS .yaml, .toml), or field of view."),
 ]
 UndistortOption = Annotated[bool, typer.Option("--undistort", help="Undo the lens's distortion first.")]
 UnitOption = Annotated[Wish | None, typer.Option("--unit", help="Of the output; relative depth has none of these.")]
-NearOption = Annotated[float, typer.Option("--near", metavar="M", min=0, help="What is nearer counts as this near.")]
-FarOption = Annotated[float, typer.Option("--far", metavar="M", help="What is farther is no reading.")]
+LimitsOption = Annotated[
+    Limits | None,
+    typer.Option(parser=limits, metavar="NEAR:FAR", help="Metres; nearer counts as near, farther is no reading."),
+]
 ScaleOption = Annotated[
     Path | None,
     typer.Option("--scale-to", metavar="FILE", help="Known distances, for metres: a .csv, or a sensor's %06d.png."),
 ]
-EveryOption = Annotated[int, typer.Option("--every", min=1, help="Point clouds: each n-th pixel and row.")]
-VoxelOption = Annotated[float | None, typer.Option("--voxel", metavar="M", help="Point clouds: one point a cube.")]
-EdgeOption = Annotated[
-    float, typer.Option("--edge", metavar="DEG", min=1, max=90, help="Point clouds: leave out steeper views; 90: none.")
+CloudOption = Annotated[
+    CloudRule | None,
+    typer.Option(parser=cloud_rule, metavar="RULE", help="Of point clouds: every=2,voxel=0.05,edge=85."),
 ]
 
 
@@ -46,26 +79,16 @@ def sensing_of(
     camera: str | None = None,
     undistort: bool = False,
     unit: Wish | None = None,
-    near: float = 0.0,
-    far: float = inf,
+    limits: Limits | None = None,
     scale_to: Path | None = None,
     cloud: CloudRule | None = None,
 ) -> Sensing:
-    """The options together. Raises UsageError, CameraError."""
+    """The options together. Raises CameraError."""
     return Sensing(
         camera=None if camera is None else read_camera(camera),
         undistort=undistort,
         unit={None: None, Wish.METRE: Unit.METRE, Wish.INVERSE_METRE: Unit.INVERSE_METRE}[unit],
-        near_m=near,
-        far_m=far,
+        limits=limits or NO_LIMITS,
         scale_to=scale_to,
         cloud=cloud or CloudRule(),
     )
-
-
-def cloud_rule(every: int, voxel: float | None, edge: float) -> CloudRule:
-    """Raises UsageError where nothing would be kept."""
-    try:
-        return CloudRule(every, edge, voxel)
-    except ValueError as error:
-        raise UsageError(str(error)) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from depthcast import __version__
+from depthcast.service import errors
+from depthcast.service.openapi import Application
 
 _OWN = APIRouter(tags=["health"])
 
@@ -17,7 +19,8 @@ async def healthz() -> dict[str, str]:
 
 def create_app(*routers: APIRouter) -> FastAPI:
     """An application of these routers; their lifespans are entered when it starts serving."""
-    app = FastAPI(title="depthcast", version=__version__)
+    app = Application(title="depthcast", version=__version__)
+    errors.install(app)
     for router in (_OWN, *routers):
         app.include_router(router)
     return app

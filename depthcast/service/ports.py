@@ -6,36 +6,71 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from depthcast.live import LiveStreams
+from depthcast.settings import Settings
+
 if TYPE_CHECKING:
-    from fastapi import APIRouter
+    from fastapi import APIRouter, FastAPI
 
 
 class HttpPorts:
     """The HTTP servers of one run. The web framework is loaded only where one is needed."""
 
-    __slots__ = ("_routers",)
+    __slots__ = ("_live", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
+        self._running: dict[tuple[str, int], FastAPI] = {}
+        self._urls: dict[tuple[str, int], str] = {}
+        self._live: dict[tuple[str, int], LiveStreams] = {}
 
     def mount(self, host: str, port: int, router: APIRouter) -> None:
-        """Have these routes served at the address; an empty host is every address, port 0 a free one."""
-        self._routers.setdefault((host, port), []).append(router)
+        """Have these routes served at the address; an empty host is every address, port 0 a free one.
+
+        Where the address is served already they are there at once, without the router's lifespan.
+        """
+        place = host, port
+        self._routers.setdefault(place, []).append(router)
+        if place in self._running:
+            self._running[place].include_router(router)
+
+    def url(self, host: str, port: int) -> str:
+        """Of an address that is served."""
+        return self._urls[host, port]
+
+    def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
+        """Those that the page at the address lists; who asks first has the page served."""
+        streams = self._live.get((host, port))
+        if streams is None:
+            from depthcast.service.live import live_routers
+
+            streams = self._live[host, port] = LiveStreams()
+            for router in live_routers(streams, settings):
+                self.mount(host, port, router)
+        return streams
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
-        """Serve all inside the block; yields their URLs in order of mounting.
+        """Serve what has been mounted inside the block; yields all URLs in order of mounting.
 
+        May be entered again inside, for what has been mounted since.
         Raises UsageError where an address cannot be listened on.
         """
-        if not self._routers:
-            yield ()
-            return
+        with ExitStack() as servers:
+            for place in self._routers.keys() - self._running.keys():
+                servers.enter_context(self._served(*place))
+            yield tuple(self._urls[place] for place in self._routers)
+
+    @contextmanager
+    def _served(self, host: str, port: int) -> Iterator[None]:
         from depthcast.service.app import create_app
         from depthcast.service.server import serving
 
-        with ExitStack() as servers:
-            yield tuple(
-                servers.enter_context(serving(create_app(*routers), host, port))
-                for (host, port), routers in self._routers.items()
-            )
+        place = host, port
+        app = create_app(*self._routers[place])
+        with serving(app, host, port) as self._urls[place]:
+            self._running[place] = app
+            try:
+                yield
+            finally:
+                del self._running[place]

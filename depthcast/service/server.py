@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from depthcast.errors import UsageError
+from depthcast.service.logs import make_discreet
 
 _STARTING_S = 30.0
 _LEAVING_S = 3
@@ -44,11 +45,31 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
             thread.join()
 
 
-def serve_until_stopped(app: FastAPI, host: str, port: int) -> None:
-    """Serve the application in the calling thread until Ctrl-C or SIGTERM. Raises UsageError as `serving` does."""
+def serve_until_stopped(
+    app: FastAPI, host: str, port: int, on_stop: Callable[[], None] | None = None, leaving_s: int = _LEAVING_S
+) -> None:
+    """Serve the application in the calling thread until Ctrl-C or SIGTERM. Raises UsageError as `serving` does.
+
+    on_stop: called at the first of these, while requests are still being answered. leaving_s: given to those.
+    """
     with _listening(host, port) as listener:
         print(f"serving {_url(listener)}", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="info", access_log=False)).run([listener])
+        config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
+        make_discreet("", "uvicorn")
+        _Told(config, on_stop or (lambda: None)).run([listener])
+
+
+class _Told(uvicorn.Server):
+    """A server that says when it begins to stop: responses without an end of their own must be told."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, then wait for the answers that are under way."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def _run(server: uvicorn.Server, listener: socket.socket, ended: threading.Event) -> None:
@@ -78,6 +99,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except (OSError, OverflowError) as error:
         raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {error}; choose another") from error
     with listener:
+        # asyncio sets this for sockets of its own only; without it an answer's body waits 40 ms for its head's receipt.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

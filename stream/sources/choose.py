@@ -13,6 +13,7 @@ from stream.sources.live import Address, LiveSource
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, SourceUri, TestIn
+from stream.webrtcuris import WebRtcIn
 
 _HTTP_PROTOCOLS = "http,https,tcp,tls,httpproxy,crypto"
 """What an address on the web may lead to: never a file of this machine."""
@@ -43,6 +44,8 @@ def _opened(uri: SourceUri, timeout_s: float) -> Source:
             return Paced(scene) if realtime else scene
         case RtspIn() | HttpIn():
             return LiveSource(address_of(uri, timeout_s))
+        case WebRtcIn():
+            raise SourceError(f"{uri} is brought over HTTP: `depthcast run` and `depthcast.estimate` listen for it")
         case CameraIn():
             if not Path(uri.device).exists():
                 raise SourceError(f"there is no camera {uri.device}: the ones of this machine are {_cameras()}")

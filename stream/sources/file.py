@@ -25,8 +25,16 @@ _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 """FFmpeg draws any text as a video; nobody who passes a text file means that."""
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 """First bytes of files that only name other files or addresses, and may keep their reader waiting for more."""
+_REFERRING = frozenset({"concat", "dash", "hls", "imf", "lavfi", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"})
+"""Formats that are read from other files or addresses than the one that was named."""
+_MOST_PIXELS = 1 << 27
+"""Of one frame, 16K: what a file claims beyond that is believed to be a mistake, and no memory is taken for it."""
 _REORDERED_STEPS = 10
 """Times that fall back by more frames than this belong to a clock that was restarted."""
+_LONGEST_GAP_S = 1800
+"""Times that leap further belong to a clock that was damaged."""
+_LONGEST_GAP = 2**31 - 1
+"""In units of the time base: no frame of an MP4 lasts longer."""
 
 
 class FileSource:
@@ -63,7 +71,10 @@ class FileSource:
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
-        self._clock = _Clock(origin_of(video), _ticks(rate, _time_base_of(video)))
+        time_base = _time_base_of(video)
+        self._clock = _Clock(
+            origin_of(video), _ticks(rate, time_base), min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+        )
         self._info = self._described(video, rate, path.name)
 
     @property
@@ -133,13 +144,14 @@ class FileSource:
 
 
 class _Clock:
-    """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges jumps back."""
+    """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges leaps."""
 
-    __slots__ = ("_last", "_origin", "_step")
+    __slots__ = ("_last", "_longest", "_origin", "_step")
 
-    def __init__(self, origin: int, step: int) -> None:
+    def __init__(self, origin: int, step: int, longest: int) -> None:
         self._origin = origin
         self._step = step
+        self._longest = longest
         self._last: int | None = None
 
     def mended(self, pts: int | None) -> int:
@@ -151,7 +163,7 @@ class _Clock:
             now = last + step
         else:
             now = pts - self._origin
-            if now < last - _REORDERED_STEPS * step:
+            if not last - _REORDERED_STEPS * step <= now <= last + self._longest:
                 self._origin = pts - (last + step)
                 now = last + step
             now = max(now, last + 1)
@@ -178,8 +190,13 @@ def _open(path: Path) -> InputContainer:
         raise SourceError(f"{path} is empty (0 bytes)")
     if head.startswith(_PLAYLISTS):
         raise SourceError(f"{path} is a playlist, not a video; name the video itself")
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(av.formats_available - _REFERRING),
+        "max_pixels": str(_MOST_PIXELS),
+    }
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         if head[4:8] == b"ftyp":
             raise SourceError(f"{path} is cut short: its index (moov) is missing; copy or record it again") from error
@@ -199,6 +216,11 @@ def _video_of(container: InputContainer, path: Path) -> VideoStream:
     video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
     if video.codec_context is None:
         raise SourceError(f"{path} holds a video in a codec that cannot be decoded here; convert it to H.264")
+    if video.height * video.width > _MOST_PIXELS:
+        raise SourceError(
+            f"{path} has {video.width}x{video.height} pixels a frame, more than can be used; scale it down"
+        )
+    video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
     video.thread_type = "AUTO"
     return video
 
@@ -213,6 +235,10 @@ def _time_base_of(video: VideoStream) -> Fraction:
 
 def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
+
+
+def _longest_gap(time_base: Fraction) -> int:
+    return min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import depthcast
-from depthcast.live import _picture
+from depthcast.inprocess import _picture
 from engines.spec import Unit
 from stream.errors import CameraError, UnitError
 from tests.tiny import SPEC, make_clip, tiny_network
@@ -56,7 +56,7 @@ def test_what_cannot_be_is_said_before_the_first_frame(tmp_path: Path, network: 
         depthcast.open(clip, checkpoint=network, unit=Unit.METRE)
     with pytest.raises(CameraError):
         depthcast.open(clip, checkpoint=network, camera="fov=0")
-    with pytest.raises(depthcast.DepthcastError, match="near < far"):
+    with pytest.raises(ValueError, match="near < far"):
         depthcast.open(clip, checkpoint=network, near_m=3, far_m=2)
 
 
