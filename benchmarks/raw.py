@@ -101,7 +101,7 @@ def measure(height: int, width: int, rate: float, frames: int, values: Kind, noi
             text=True,
         )
         pace = threading.Event()
-        while not sink.subscribers:
+        while not sink.viewers:
             pace.wait(0.02)
         start_s = time.monotonic()
         for index in range(_WARM_UP + frames):

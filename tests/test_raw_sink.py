@@ -19,6 +19,7 @@ from stream.clock import UnixClock
 from stream.frame import DepthFrame
 from stream.raw.codec import decode
 from stream.raw.header import Kind
+from stream.sinks import Watched
 from stream.sinks.raw import RawSink
 from tests.fakes import ListSource, depth_frame, frame
 
@@ -44,9 +45,12 @@ def test_the_newest_message_wins_and_drops_are_counted() -> None:
     assert (decode(newest).header.pts, decode(newest).header.sequence) == (2, 2)
     assert slow.take() is None
     assert (quick.dropped, slow.dropped, sink.dropped) == (0, 2, 2)
+    assert isinstance(sink, Watched)
+    assert sink.sent_bytes == sum(len(message or b"") for message in [*taken, newest])
     slow.close()
     slow.close()
-    assert (sink.subscribers, sink.dropped) == (1, 2)
+    assert (sink.viewers, sink.dropped) == (1, 2)
+    assert sink.sent_bytes == sum(len(message or b"") for message in [*taken, newest])
 
 
 def test_every_subscriber_gets_the_same_bytes() -> None:
@@ -97,10 +101,10 @@ def wait_for(sink: RawSink, subscribers: int) -> None:
     """Until so many listen."""
     ready = threading.Event()
     for _ in range(400):
-        if sink.subscribers == subscribers:
+        if sink.viewers == subscribers:
             return
         ready.wait(0.02)
-    pytest.fail(f"{sink.subscribers} subscribers, {subscribers} expected")
+    pytest.fail(f"{sink.viewers} subscribers, {subscribers} expected")
 
 
 def test_clients_come_see_frames_and_go() -> None:

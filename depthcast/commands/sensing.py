@@ -26,6 +26,9 @@ class Wish(StrEnum):
     INVERSE_METRE = "inverse-metre"
 
 
+UNITS = {Wish.METRE: Unit.METRE, Wish.INVERSE_METRE: Unit.INVERSE_METRE}
+
+
 def limits(text: str) -> Limits:
     """`0.3:10`, either end may be missing; UsageError for anything else."""
     near, divider, far = text.partition(":")
@@ -87,7 +90,7 @@ def sensing_of(
     return Sensing(
         camera=None if camera is None else read_camera(camera),
         undistort=undistort,
-        unit={None: None, Wish.METRE: Unit.METRE, Wish.INVERSE_METRE: Unit.INVERSE_METRE}[unit],
+        unit=None if unit is None else UNITS[unit],
         limits=limits or NO_LIMITS,
         scale_to=scale_to,
         cloud=cloud or CloudRule(),

@@ -24,7 +24,7 @@ def raw_router(path: str, sink: RawSink, most_clients: int = _MOST_CLIENTS) -> A
     @router.websocket(path)
     async def raw(socket: WebSocket) -> None:
         await socket.accept()
-        if sink.subscribers >= most_clients:
+        if sink.viewers >= most_clients:
             await socket.close(_TRY_LATER, f"{most_clients} clients are the most, try later")
             return
         loop, news = asyncio.get_running_loop(), asyncio.Event()

@@ -18,7 +18,7 @@ class Subscription:
     told: called from the sink's thread when a message has come or the sink has closed; it must not wait.
     """
 
-    __slots__ = ("_lock", "_message", "_sink", "_told", "dropped", "ended")
+    __slots__ = ("_lock", "_message", "_sink", "_told", "dropped", "ended", "sent_bytes")
 
     def __init__(self, sink: RawSink, told: Callable[[], None]) -> None:
         self._sink = sink
@@ -27,6 +27,8 @@ class Subscription:
         self._message: bytes | None = None
         self.dropped = 0
         """Messages replaced by newer ones before they were taken."""
+        self.sent_bytes = 0
+        """Of the messages that were taken."""
         self.ended = False
         """Nothing more will come."""
 
@@ -34,6 +36,7 @@ class Subscription:
         """The newest message that has not been taken, if there is one."""
         with self._lock:
             message, self._message = self._message, None
+            self.sent_bytes += len(message or b"")
         return message
 
     def put(self, message: bytes) -> None:
@@ -59,7 +62,7 @@ class RawSink:
     kind: of the values; limits: (near, far) in metres, told in every header.
     """
 
-    __slots__ = ("_clock", "_closed", "_encoder", "_lock", "_past_dropped", "_subscriptions")
+    __slots__ = ("_clock", "_closed", "_encoder", "_lock", "_past_bytes", "_past_dropped", "_subscriptions")
 
     def __init__(
         self, info: SourceInfo, kind: Kind = Kind.UINT16, limits: tuple[float, float] = (0.0, float("inf"))
@@ -68,13 +71,19 @@ class RawSink:
         self._clock = UnixClock(info.live)
         self._lock = threading.Lock()
         self._subscriptions: list[Subscription] = []
-        self._past_dropped = 0
+        self._past_dropped = self._past_bytes = 0
         self._closed = False
 
     @property
-    def subscribers(self) -> int:
-        """At the moment."""
+    def viewers(self) -> int:
+        """Who listen at the moment."""
         return len(self._subscriptions)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of all messages that were taken, so far."""
+        with self._lock:
+            return self._past_bytes + sum(one.sent_bytes for one in self._subscriptions)
 
     @property
     def dropped(self) -> int:
@@ -98,6 +107,7 @@ class RawSink:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
                 self._past_dropped += subscription.dropped
+                self._past_bytes += subscription.sent_bytes
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one map and put it into every subscriber's place."""
