@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,12 +29,13 @@ from engines.spec import Unit
 from stream.calibration import read_camera
 from stream.camera import Camera, Intrinsics
 from stream.estimator import DepthEstimator
-from stream.frame import DepthFrame, Frame
+from stream.frame import DepthFrame, Frame, held
+from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.metric import Limits
 from stream.recorded import RecordedDepth
 from stream.recorded import read as read_recording
 from stream.refine import Refinement
-from stream.sources import SourceInfo
+from stream.sources import Source, SourceInfo
 from stream.sources.choose import open_source
 from stream.uris import FileIn, parse_source
 
@@ -49,7 +51,14 @@ class DepthReader:
     info: of the source; unit: of every map.
     """
 
-    def __init__(self, source: str | os.PathLike[str], wanted: Wanted, sensing: Sensing, scene_cut: bool) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        wanted: Wanted,
+        sensing: Sensing,
+        scene_cut: bool,
+        stale_after_s: float,
+    ) -> None:
         uri = parse_source(source) if isinstance(source, str) else FileIn(Path(source))
         with ExitStack() as opened:
             frames = seen_through(opened.enter_context(open_source(uri)), sensing)
@@ -60,12 +69,39 @@ class DepthReader:
             self.unit: Unit = self._refinement.check(session.spec.unit)
             self._estimator = DepthEstimator(session, scene_cut)
             self._frames = frames
+            self._stale_after_s = stale_after_s
+            self._last: DepthFrame | None = None
             self._opened = opened.pop_all()
 
     def __iter__(self) -> Iterator[DepthFrame]:
-        """The frames, once; of a live source the newest each time. Raises StreamError or EngineError."""
-        for frame in self._frames:
-            yield self._refinement.apply(self._estimator.step(frame))
+        """The frames, once; of a live source the newest each time. Raises StreamError or EngineError.
+
+        While a live source sends nothing, its last frame comes again and again, marked stale.
+        """
+        for frame in self._newest() if self.info.live else self._frames:
+            if frame is not None:
+                self._last = self._refinement.apply(self._estimator.step(frame))
+                yield self._last
+            elif self._last is not None:
+                yield held(self._last, time.monotonic_ns())
+
+    def _newest(self) -> Iterator[Frame | None]:
+        """The newest frame each time; None where none came in time."""
+        box: Mailbox[Frame] = Mailbox(1, Overflow.REPLACE)
+        capturing = threading.Thread(target=_capture, args=(self._frames, box), name="capture", daemon=True)
+        capturing.start()
+        try:
+            while True:
+                try:
+                    yield box.take(self._stale_after_s)
+                except TimeoutError:
+                    yield None
+                except MailboxClosed:
+                    return
+        finally:
+            box.close()
+            self._frames.close()
+            capturing.join()
 
     @property
     def device_depth(self) -> DeviceArray | None:
@@ -85,6 +121,17 @@ class DepthReader:
         self.close()
 
 
+def _capture(frames: Source, box: Mailbox[Frame]) -> None:
+    try:
+        for frame in frames:
+            box.put(frame)
+        box.close()
+    except MailboxClosed:
+        pass
+    except BaseException as error:
+        box.close(error)
+
+
 def open(
     source: str | os.PathLike[str],
     model: str = NANO,
@@ -101,16 +148,18 @@ def open(
     near_m: float = 0.0,
     far_m: float = inf,
     scale_to: str | os.PathLike[str] | None = None,
+    stale_after_s: float = 1.5,
 ) -> DepthReader:
     """Depth of a video, a camera or a stream: `for depth in depthcast.open("rtsp://…")`.
 
     source: a file, or as text any source that `depthcast run` takes. The other arguments are that command's options.
+    stale_after_s: a live source that sends nothing for so long has its last frame repeated, marked stale.
     Raises DepthcastError, StreamError or EngineError, with what to do in the message.
     """
     wanted = wanted_for(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
     scale = None if scale_to is None else Path(scale_to)
     sensing = Sensing(_camera_of(camera), undistort, unit, Limits(near_m, far_m), scale)
-    return DepthReader(source, wanted, sensing, scene_cut)
+    return DepthReader(source, wanted, sensing, scene_cut, stale_after_s)
 
 
 class DepthStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -66,3 +66,11 @@ class DepthFrame:
     reset: bool
     stale: bool = False
     intrinsics: Intrinsics | None = None
+
+
+def held(last: DepthFrame, now_ns: int) -> DepthFrame:
+    """The last map shown again at `now_ns` of the monotonic clock: stale, with the time of showing."""
+    frame = last.frame
+    age_ns = now_ns - frame.captured_ns
+    pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
+    return replace(last, frame=replace(frame, pts=pts, captured_ns=now_ns), reset=False, stale=True)

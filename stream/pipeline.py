@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from engines.errors import StepError
 from stream.controls import Controls
-from stream.frame import DepthFrame, Frame
+from stream.frame import DepthFrame, Frame, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import Rhythm
 from stream.sinks import Sink, Watched
@@ -195,13 +195,10 @@ class _Run:
         """Show the last map again, once it is old and has not just been shown."""
         if self._last is None or now_ns - self._held_ns < self._look_every_s * 5e8:
             return
-        frame = self._last.frame
-        age_ns = now_ns - frame.captured_ns
+        age_ns = now_ns - self._last.frame.captured_ns
         if age_ns < self._rhythm.away_after_s(self._stale_after_s) * 1e9:
             return
-        pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
-        shown = replace(frame, pts=pts, captured_ns=now_ns)
-        self._give(replace(self._last, frame=shown, reset=False, stale=True))
+        self._give(held(self._last, now_ns))
         self._held_ns = now_ns
         self._held += 1
 

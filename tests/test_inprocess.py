@@ -12,7 +12,9 @@ import depthcast
 from depthcast.inprocess import _picture
 from engines.spec import Unit
 from stream.errors import CameraError, UnitError
+from tests.cameras import MjpegCamera, jpeg
 from tests.tiny import SPEC, make_clip, tiny_network
+from tests.videos import gray_levels
 
 
 @pytest.fixture
@@ -48,6 +50,28 @@ def test_a_source_of_a_live_scene_can_be_left(network: Path) -> None:
             assert depth.depth.shape == (48, 64)
             if count == 3:
                 break
+
+
+def test_a_camera_that_hangs_is_stale_until_it_is_back(network: Path) -> None:
+    with MjpegCamera([jpeg(image) for image in gray_levels(5)]) as camera:
+        with depthcast.open(camera.url, checkpoint=network, stale_after_s=0.3) as stream:
+            frames = iter(stream)
+            fresh = next(frames)
+            camera.hung.set()
+            stale = next(frame for frame in frames if frame.stale)
+            camera.hung.clear()
+            back = next(frame for frame in frames if not frame.stale)
+        assert (fresh.stale, stale.reset) == (False, False)
+        assert stale.frame.captured_ns > fresh.frame.captured_ns
+        assert stale.frame.pts > fresh.frame.pts
+        assert back.frame.captured_ns > stale.frame.captured_ns
+
+
+def test_a_file_at_its_own_pace_ends(tmp_path: Path, network: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", frames=2)
+    stream = depthcast.open(f"file://{clip}?realtime=1", checkpoint=network)
+    assert len(list(stream)) >= 1
+    stream.close()
 
 
 def test_what_cannot_be_is_said_before_the_first_frame(tmp_path: Path, network: Path) -> None:
