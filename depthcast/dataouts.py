@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 
 from depthcast.sensing import Sensing
@@ -16,6 +17,7 @@ from stream.sinks.raw import RawSink
 from stream.sinks.stills import CloudSink, StillsSink
 from stream.sources import SourceInfo
 
+_LOG = logging.getLogger("depthcast.service.data")
 FILES = (".png", ".exr", ".ply", ".pcd", ".mcap")
 
 
@@ -28,14 +30,17 @@ def opened_data(uri: DataOut, info: SourceInfo, sensing: Sensing, ports: HttpPor
 
             sink = RawSink(info, values, limits)
             ports.mount(host, port, raw_router(path, sink))
+            _LOG.info("serving %s", uri)
             return sink
         case FoxgloveServe():
             need("foxglove", "foxglove", "foxglove://")
             served: Sink = importlib.import_module("stream.sinks.foxglove").FoxgloveSink(uri, info, sensing.cloud)
+            _LOG.info("serving %s", uri)
             return served
         case ZenohOut():
             need("zenoh", "zenoh", "zenoh:")
             published: Sink = importlib.import_module("stream.sinks.zenoh").ZenohSink(uri, info, limits)
+            _LOG.info("publishing to %s", uri)
             return published
 
 

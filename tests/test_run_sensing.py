@@ -127,7 +127,7 @@ def listening(port: int, count: int, heard: list[RawDepth]) -> Callable[[], None
     return thread.join
 
 
-def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path) -> None:
+def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port, heard = free_port(), []  # type: tuple[int, list[RawDepth]]
     wait = listening(port, 5, heard)
     words = ["test:?size=160x120&frames=60&rate=20", "-o", f"ws://@127.0.0.1:{port}/raw?values=float32"]
@@ -142,6 +142,7 @@ def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path) -> None:
     times = [one.header.unix_ns for one in heard]
     assert times == sorted(times)
     assert times[0] > 1.7e18
+    assert f"serving ws://@127.0.0.1:{port}/raw" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
