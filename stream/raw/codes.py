@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.raw.payload import blocks
 
 TOP = 65535
 METRES_PER_CODE = 0.001
@@ -23,21 +24,29 @@ class Codes:
 
     def encode(self, depth: NDArray[np.float32]) -> NDArray[np.uint16]:
         """uint16 [H, W] of float32 [H, W]."""
-        codes = depth * np.float32(1 / self.scale)
-        if self.offset:
-            codes -= np.float32(self.offset / self.scale)
-        np.rint(codes, out=codes)
-        np.clip(codes, 1, TOP, out=codes)
-        seen = np.isfinite(depth)
-        if not seen.all():
-            codes[~seen] = NONE
-        return codes.astype(np.uint16)
+        codes = np.empty(depth.shape, np.uint16)
+        shift = np.float32(self.offset / self.scale)
+        for first, last in blocks(*depth.shape):
+            block = depth[first:last]
+            steps = block * np.float32(1 / self.scale)
+            if shift:
+                steps -= shift
+            np.rint(steps, out=steps)
+            np.clip(steps, 1, TOP, out=steps)
+            seen = np.isfinite(block)
+            if not seen.all():
+                steps[~seen] = NONE
+            np.copyto(codes[first:last], steps, casting="unsafe")
+        return codes
 
     def decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
         """float32 [H, W] of uint16 [H, W]; NaN where there is no value."""
-        depth = codes * np.float32(self.scale)
-        depth += np.float32(self.offset)
-        depth[codes == NONE] = np.nan
+        depth = np.empty(codes.shape, np.float32)
+        for first, last in blocks(*codes.shape):
+            block, values = codes[first:last], depth[first:last]
+            np.multiply(block, np.float32(self.scale), out=values, dtype=np.float32)
+            values += np.float32(self.offset)
+            values[block == NONE] = np.nan
         return depth
 
 
