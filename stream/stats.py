@@ -67,6 +67,8 @@ class Stats:
     ages: from capture until written, for each sink.
     stages: every stage that ran, in order of first use; stages of different threads overlap.
     sinks: each sink, in the order given.
+    flicker: how much depth changes from frame to frame where the picture does not, 0.01 for one per cent, over the
+        last ten seconds or so; None while nothing stood still. See `stream.stability`.
     """
 
     frames_in: int
@@ -83,6 +85,7 @@ class Stats:
     stages: tuple[StageStats, ...]
     waiting: int = 0
     sinks: tuple[SinkStats, ...] = ()
+    flicker: float | None = None
 
     @property
     def fps(self) -> float:

@@ -54,10 +54,11 @@ def test_a_run_is_told_in_full() -> None:
     for ms in (0.5, 3, 20, 20.5, 70_000):
         times.add("infer", ms)
     sinks = SinkStats("NullSink", 1, 2), SinkStats("RtspServeSink 2", 0, 3, viewers=4, sent_bytes=1000)
-    stats = Stats(40, 30, 9, 5, 2, 1, 3, 6, 7, 10.0, times.summary(), times.summary(), 1, sinks)
+    stats = Stats(40, 30, 9, 5, 2, 1, 3, 6, 7, 10.0, times.summary(), times.summary(), 1, sinks, 0.004)
     board.put(Status("door", State.WAITING, stats, restarts=8, error="gone"))
     board.put(Status("yard"))
     figures = asked(board)
+    assert figures["depthcast_flicker_ratio", ("door",)] == 0.004
     assert {name: figures[f"depthcast_{name}_total", ("door",)] for name in COUNTS} == COUNTS
     assert figures["depthcast_frames_dropped_total", ("", "network busy", "door")] == 9
     assert figures["depthcast_frames_dropped_total", ("RtspServeSink 2", "output busy", "door")] == 3
