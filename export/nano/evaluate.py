@@ -122,9 +122,14 @@ class Streaming:
 
 def single_frames(network: NanoNetwork, height: int, width: int) -> Predictor:
     """The network on every frame as if it were the first of a stream."""
+    return single_frames_of(lambda: Streaming(network, height, width))
+
+
+def single_frames_of(begin: Callable[[], Predictor]) -> Predictor:
+    """Every frame as the first of a stream of its own, which `begin` starts."""
 
     def predict(rgb: Tensor) -> NDArray[np.float32]:
-        return Streaming(network, height, width)(rgb)
+        return begin()(rgb)
 
     return predict
 

@@ -88,7 +88,10 @@ def maps_of(predict: Predictor, rgb: NDArray[np.uint8]) -> Maps:
 
 @dataclass(frozen=True, slots=True)
 class ClipFigures:
-    """per_frame: scale and shift fitted to each frame; per_clip: one pair for all frames of a clip (sky and beyond left out)."""
+    """per_frame: scale and shift fitted to each frame; per_clip: one pair for all frames of a clip.
+
+    Without sky and what lies beyond 80 m. flicker: see `static_flicker`; None where the camera moves.
+    """
 
     per_frame: Accuracy
     per_clip: Accuracy
