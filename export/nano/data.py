@@ -58,6 +58,13 @@ class Source(Protocol):
         """uint8 [frames, h, w, 3] and inverse depth [frames, h', w'], negative where unknown."""
 
 
+class Pool(Source, Protocol):
+    """A source that grows."""
+
+    def refresh(self) -> int:
+        """Take up what is new; returns how many things there are to draw from."""
+
+
 class RenderedPool:
     """All complete shards in a folder; `refresh` takes up new ones."""
 
@@ -173,19 +180,20 @@ def _one(
 
 
 def batches(
-    sources: tuple[RenderedPool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int
+    sources: tuple[Pool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int, workers: int = 1
 ) -> Iterator[Batch]:
-    """The batches of steps first … last-1, three made ahead in another thread; the pool is refreshed now and then."""
+    """The batches of steps first … last-1, made ahead by `workers` threads; the pool is refreshed now and then."""
 
     def make(step: int) -> Batch:
         if step % 20 == 0:
             sources[0].refresh()
         return make_batch(sources, mixture, seed, step)
 
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as worker:
-        ahead: list[Future[Batch]] = [worker.submit(make, s) for s in range(first, min(first + 3, last))]
+    lead = workers + 2
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        ahead: list[Future[Batch]] = [pool.submit(make, s) for s in range(first, min(first + lead, last))]
         for step in range(first, last):
             batch = ahead.pop(0).result()
-            if step + 3 < last:
-                ahead.append(worker.submit(make, step + 3))
+            if step + lead < last:
+                ahead.append(pool.submit(make, step + lead))
             yield batch
