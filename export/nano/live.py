@@ -19,7 +19,10 @@ CAPACITY = 768
 
 
 class LivePool:
-    """Renders a shard of `plan` after the other in a thread of its own from `with` until its end; what the thread died of is raised by `draw`."""
+    """Renders one shard of `plan` after another in a thread of its own, from `with` until its end.
+
+    What the thread died of is raised by `draw`.
+    """
 
     def __init__(self, plan: ShardPlan, seed: int, device: str, photos: Tensor | None) -> None:
         self._plan, self._seed, self._device, self._photos = plan, seed, device, photos
