@@ -110,7 +110,7 @@ def measure(maps: Maps, clip: Clip) -> ClipFigures:
 
 
 def on_clips(network: NanoNetwork, clips: list[Clip], height: int, width: int) -> dict[str, float]:
-    """Means over the clips, streamed and frame by frame."""
+    """Means (and a median, which no one clip can spoil) over the clips, streamed and frame by frame."""
     figures: dict[str, float] = {}
     for mode in ("stream", "frame"):
         found = []
@@ -119,6 +119,7 @@ def on_clips(network: NanoNetwork, clips: list[Clip], height: int, width: int) -
             found.append(measure(maps_of(predict, clip.rgb), clip))
         for name, each in (("per_frame", [f.per_frame for f in found]), ("per_clip", [f.per_clip for f in found])):
             figures[f"{mode}.{name}.abs_rel"] = mean(each).abs_rel
+            figures[f"{mode}.{name}.abs_rel_median"] = float(np.median([a.abs_rel for a in each]))
             figures[f"{mode}.{name}.delta1"] = mean(each).delta1
         for kind in KINDS:
             own = [f.per_frame for f, clip in zip(found, clips, strict=True) if clip.name.startswith(f"{kind}.")]
