@@ -25,6 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from benchmarks.machine import conditions, write_result
+from engines.spec import sha256_of
 from export.nano.data import RealFrames
 from export.nano.encoder import LITE2
 from export.nano.evaluate import (
@@ -42,8 +43,8 @@ from export.to_onnx import trace
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = ((160, 288), (192, 256), (256, 352), (320, 448))
-ROUNDS, STEPS = 12, 10
-CALIBRATION = 40
+ROUNDS, STEPS = 10, 10
+CALIBRATION = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,11 @@ def main() -> None:
         ]
     for each in found:
         print(each)
-    record = {"benchmark": "nano_choice", "threads": options.threads}
+    record = {
+        "benchmark": "nano_choice",
+        "weights_sha256": sha256_of(options.weights),
+        "threads": options.threads,
+    }
     write_result(
         options.results / "nano-choice.json",
         {**record, "variants": [asdict(each) for each in found], "conditions": asdict(begun)},
