@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.nano import validation
+from benchmarks.nano_choice import longer
+from export.nano import failures, validation
 from export.nano.data import pick_frames
 from export.nano.model import NanoNetwork
 from export.nano.steady import (
@@ -128,3 +129,28 @@ def test_validation_clips_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())]
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(first, again, strict=True))
     assert first[2].tripod
+
+
+def test_failures_show_the_worst_clip_of_each_kind_first() -> None:
+    torch.manual_seed(0)
+    network = NanoNetwork().eval()
+    found = failures.worst(network, [tiny("room.walk"), tiny("room.tripod"), tiny("desk.walk")], 5)
+    assert len(found) == 2
+    assert found[0][0] >= found[1][0]
+    assert found[0][1].shape == (3 * 32, 64, 3)
+
+
+def test_a_longer_window_takes_the_first_frames_as_the_trained_one_does() -> None:
+    torch.manual_seed(1)
+    network = NanoNetwork().eval()
+    for module in network.temporal:
+        torch.nn.init.normal_(module.temporal_transformer.proj_out.weight, std=0.3)  # type: ignore[union-attr, arg-type]
+    wide = longer(network, 16)
+    shapes, image = network.cache_shapes(32, 64), torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        first = [torch.randn(1, cells, 7, channels) for cells, channels in shapes]
+        padded = [torch.cat((torch.zeros_like(c[:, :, :1]).expand(-1, -1, 8, -1), c), 2) for c in first]
+        short = network.forward_step(image, torch.arange(8)[None], torch.ones(1, 8), *first)
+        mask = (torch.arange(16) >= 8).float()[None]
+        long = wide.forward_step(image, torch.arange(16)[None], mask, *padded)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(short, long, strict=True))
