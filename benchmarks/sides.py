@@ -91,8 +91,10 @@ def official_side(setting: Setting) -> OfficialStream:
 
 
 def engine_of(session: Session) -> str:
-    """onnx, torch or tensorrt, from the module that runs it."""
-    return {"onnx": "onnx", "reference": "torch"}.get(type(session).__module__.rpartition(".")[2], "tensorrt")
+    """onnx, openvino, torch or tensorrt, from the module that runs it."""
+    return {"onnx": "onnx", "openvino": "openvino", "reference": "torch"}.get(
+        type(session).__module__.rpartition(".")[2], "tensorrt"
+    )
 
 
 def clip_pictures(uri: str, count: int) -> Iterator[Picture]:

@@ -191,6 +191,33 @@ def device(result: Result) -> str:
     return f"cpu, {threads} thread{'s' * (threads > 1)}" if result["device"] == "cpu" else str(result["device"])
 
 
+def official_form(results: list[Result]) -> str:
+    """Against the form of the official code."""
+    rows = [
+        (
+            result["model"],
+            result["size"],
+            f"{result['official']['p50_ms']:.0f}",
+            f"{each['engine']}, {each['precision']}",
+            f"{each['durations']['p50_ms']:.0f}",
+            spread(each["ratio"]),
+            f"{100 * each['departure']:.2g}",
+        )
+        for result in results
+        for each in result["engines"]
+    ]
+    heads = (
+        "network",
+        "input",
+        "official form, torch, ms",
+        "cheap form",
+        "ms",
+        "ratio (quartiles)",
+        "departure of maps, % of their mean",
+    )
+    return with_machine(table(heads, rows), results)
+
+
 def peer(results: list[Result]) -> str:
     """Against per-frame networks."""
     rows = [
@@ -310,10 +337,31 @@ def operators(results: list[Result]) -> str:
 def live(results: list[Result]) -> str:
     """Glass to glass."""
     rows = [
-        (each["transport"], f"{each['p50_ms']:.0f}", f"{each['p95_ms']:.0f}", f"{each['p99_ms']:.0f}", each["machine"])
+        (each["transport"], *(f"{each[name]:.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")), place(each["machine"]))
         for each in sorted(results, key=lambda each: str(each["transport"]))
     ]
     return table(("transport", "p50, ms", "p95, ms", "p99, ms", "machine"), rows)
+
+
+def live_slow(results: list[Result]) -> str:
+    """Viewers that are too slow, on purpose."""
+    rows = [
+        (
+            each["transport"],
+            f"{each['hold_ms']:.0f}",
+            len(each["p95_ms_by_minute"]),
+            f"{each['first_minute_p95_ms']:.0f}",
+            f"{each['last_minute_p95_ms']:.0f}",
+        )
+        for each in results
+    ]
+    heads = ("transport", "a picture is looked at for, ms", "minutes", "p95 of the first minute, ms", "of the last, ms")
+    return table(heads, rows)
+
+
+def place(where: Result | str) -> str:
+    """A machine, described by its conditions or by words."""
+    return where if isinstance(where, str) else machine(where)
 
 
 def gpu(results: list[Result]) -> str:

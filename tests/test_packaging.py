@@ -16,7 +16,7 @@ from depthcast.models import PACKAGED_NANO
 from tests.tiny import make_clip
 
 ROOT = Path(__file__).parent.parent
-FOREIGN = ("torch", "tensorrt", "onnx", "onnxscript", "safetensors", "pytest")
+FOREIGN = ("torch", "openvino", "tensorrt", "onnx", "onnxscript", "safetensors", "pytest")
 
 
 def command(*words: str | Path, cwd: Path) -> str:
