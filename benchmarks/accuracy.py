@@ -22,7 +22,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import plots
-from benchmarks.datasets import LAYOUTS, Sequence, open_sequences
+from benchmarks.datasets import LAYOUTS, DatasetError, Sequence, open_sequences
 from benchmarks.evaluate import Evaluation, evaluate, mean_or_none, still_flicker, truth_of
 from benchmarks.machine import RESULTS, conditions, write_result
 from benchmarks.peer import PeerNetwork
@@ -74,24 +74,13 @@ def main(
     """Measure, show, and write JSON, CSV and plots."""
     wanted = Wanted(find(model, metric), engine=engine, checkpoint=checkpoint, input_size=input_size)
     ways = [Way(word.strip()) for word in modes.split(",")] + ([Way.PEER] if peer else [])
-    sequences = [
-        sequence.part(first, frames or LAYOUTS[layout].frames, step) for sequence in open_sequences(layout, folder)
-    ]
+    opened = sequences_in(layout, folder)
+    sequences = [sequence.part(first, frames or LAYOUTS[layout].frames, step) for sequence in opened]
     name = name or f"{layout}-{folder.resolve().name}"
-    out.mkdir(parents=True, exist_ok=True)
     found = [run(sequence, ways, wanted, peer, estimate_motion, out / f"{name}-{model}") for sequence in sequences]
-    result: dict[str, Any] = {
-        "benchmark": "accuracy",
-        "model": wanted.model.label,
-        "data": name,
-        "layout": layout,
-        "first": first,
-        "step": step,
-        "input_size": input_size,
-        "sequences": found,
-        "mean": means(found, ways),
-        "conditions": asdict(conditions("onnx")),
-    }
+    asked = {"data": name, "layout": layout, "first": first, "step": step, "input_size": input_size}
+    measured = {"sequences": found, "mean": means(found, ways), "conditions": asdict(conditions("onnx"))}
+    result: dict[str, Any] = {"benchmark": "accuracy", "model": wanted.model.label, **asked, **measured}
     path = results / f"accuracy-{name}-{wanted.model.label.lower()}.json"
     write_result(path, result)
     for way, figures in result["mean"].items():
@@ -99,10 +88,19 @@ def main(
     typer.echo(f"→ {path}, {out}")
 
 
+def sequences_in(layout: str, folder: Path) -> list[Sequence]:
+    """All sequences of a folder; what is wrong with it is the command line's error."""
+    try:
+        return open_sequences(layout, folder)
+    except DatasetError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def run(
     sequence: Sequence, ways: list[Way], wanted: Wanted, peer: Path | None, estimate_motion: bool, out: Path
 ) -> dict[str, Any]:
     """All ways on one sequence; its CSV file and plots are written as well."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     out = out.with_name(f"{out.name}-{sequence.name.replace('/', '-')}")
     evaluations: dict[str, Evaluation] = {}
     flickers: dict[str, float] = {}

@@ -98,8 +98,8 @@ def section(kinds: Kinds) -> str:
 
 
 MORE = f"""\
-[{PAGE}]({PAGE}) has the rest: streams and memory, scaling with size, window and run length, window policies,
-and how near the device's limits a step comes."""
+[{PAGE}]({PAGE}) has the rest: streams and memory, scaling with size, window and run
+length, window policies, and how near the device's limits a step comes."""
 
 
 def page(kinds: Kinds) -> str:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.evaluate import still_flicker
 from benchmarks.machine import RESULTS, conditions, write_result
 from benchmarks.measure import Durations, Ratio, interleave
-from benchmarks.peer import PeerNetwork
+from benchmarks.official import OfficialError
+from benchmarks.peer import PeerError, PeerNetwork
 from benchmarks.predictors import Picture, streaming
 from benchmarks.sides import (
     OFFICIAL,
@@ -66,20 +67,15 @@ def main(
     model = model or ("VDA-Small" if official else NANO)
     if checkpoint is None and model != NANO:
         checkpoint = random_checkpoint(model, Settings.from_environment().home / "benchmarks")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    weights, checkout = str(checkpoint or ""), str(official or "")
     setting = Setting(
-        model=model,
-        checkpoint=str(checkpoint or ""),
-        clip=clip,
-        frames=frames,
-        warm_up=warm_up,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        engine=engine.value,
-        precision=precision.value,
-        input_size=input_size,
-        threads=threads,
-        official=str(official or ""),
+        model, weights, clip, frames, warm_up, device, engine.value, precision.value, input_size, threads, checkout
     )
-    result = against_peer(setting, peer) if peer else against_official(setting)
+    try:
+        result = against_peer(setting, peer) if peer else against_official(setting)
+    except (OfficialError, PeerError) as error:
+        raise typer.BadParameter(str(error)) from error
     result |= {"threads": threads, "clip": Path(clip).name, "conditions": asdict(conditions(result["engine"]))}
     kind = result["benchmark"].replace("_", "-")
     path = results / f"{kind}-{model.lower()}-{result['size']}-{setting.device}-{threads}.json"

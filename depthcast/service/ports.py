@@ -21,7 +21,7 @@ class HttpPorts:
     __slots__ = ("_added", "_live", "_mounting", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
-        self._mounting = threading.Lock()
+        self._mounting = threading.RLock()
         self._added: dict[tuple[str, int], dict[frozenset[object], list[BaseRoute]]] = {}
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
         self._running: dict[tuple[str, int], FastAPI] = {}
@@ -60,14 +60,15 @@ class HttpPorts:
 
     def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
         """Those that the page at the address lists; who asks first has the page served."""
-        streams = self._live.get((host, port))
-        if streams is None:
-            from depthcast.service.live import live_routers
+        with self._mounting:
+            streams = self._live.get((host, port))
+            if streams is None:
+                from depthcast.service.live import live_routers
 
-            streams = self._live[host, port] = LiveStreams()
-            for router in live_routers(streams, settings):
-                self.mount(host, port, router)
-        return streams
+                streams = self._live[host, port] = LiveStreams()
+                for router in live_routers(streams, settings):
+                    self.mount(host, port, router)
+            return streams
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
