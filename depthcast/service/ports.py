@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 
+_LOG = logging.getLogger(__name__)
+
+
 class HttpPorts:
     """The HTTP servers of one run. The web framework is loaded only where one is needed."""
 
     __slots__ = ("_added", "_live", "_mounting", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
-        self._mounting = threading.Lock()
+        self._mounting = threading.RLock()
         self._added: dict[tuple[str, int], dict[frozenset[object], list[BaseRoute]]] = {}
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
         self._running: dict[tuple[str, int], FastAPI] = {}
@@ -60,14 +64,20 @@ class HttpPorts:
 
     def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
         """Those that the page at the address lists; who asks first has the page served."""
-        streams = self._live.get((host, port))
-        if streams is None:
-            from depthcast.service.live import live_routers
+        from depthcast.service.live import live_routers
 
-            streams = self._live[host, port] = LiveStreams()
-            for router in live_routers(streams, settings):
-                self.mount(host, port, router)
-        return streams
+        place = host, port
+        with self._mounting:
+            if place not in self._live:
+                self._live[place] = LiveStreams()
+                for router in live_routers(self._live[place], settings):
+                    self.mount(host, port, router)
+                if place in self._running:
+                    self._say_where(place)
+            return self._live[place]
+
+    def _say_where(self, place: tuple[str, int]) -> None:
+        _LOG.info("the page is at %s/", self._urls[place])
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
@@ -90,6 +100,8 @@ class HttpPorts:
         app = create_app(*self._routers[place])
         with serving(app, host, port) as self._urls[place]:
             self._running[place] = app
+            if place in self._live:
+                self._say_where(place)
             try:
                 yield
             finally:
