@@ -30,16 +30,21 @@ _USUAL = 480, 640
 """(height, width) that browsers are asked for."""
 
 
-def browser_routers(
-    settings: Settings, host: str, streams: LiveStreams | None = None, lend: Lend | None = None
-) -> tuple[APIRouter, ...]:
-    """The page with all that it asks for, cameras of browsers included.
+def cameras_of(settings: Settings, host: str, lend: Lend | None = None) -> Cameras:
+    """Places for cameras of browsers.
 
-    host: the address that is listened on. streams: those that the page lists; none are known otherwise.
-    lend: gives the networks; None: each is opened when it is first needed and closed when nobody uses it.
+    host: the address that is listened on. lend: gives the networks; None: each is opened when it is first needed and
+    closed when nobody uses it.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    cameras = Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+
+
+def browser_routers(settings: Settings, cameras: Cameras, streams: LiveStreams | None = None) -> tuple[APIRouter, ...]:
+    """The page with all that it asks for, cameras of browsers included.
+
+    streams: those that the page lists; none are known otherwise.
+    """
     return (
         page_router(),
         streams_router(LiveStreams() if streams is None else streams),
