@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -78,6 +79,7 @@ class Worker:
                 stdin=PIPE,
                 stdout=PIPE,
                 limit=_LONGEST_LINE,
+                start_new_session=True,
             )
             self._tell_live()
         return self._process
@@ -97,9 +99,17 @@ class Worker:
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.kill()
+        _kill(process)
         await process.wait()
+
+
+def _kill(process: Process) -> None:
+    """Kill a process and whatever it started: a child of it would keep its pipes open, and us waiting for their end."""
+    with suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ended(status: int) -> str:
