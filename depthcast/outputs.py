@@ -64,6 +64,9 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
         raise UsageError(
             f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
         )
+    served = [(uri.host, uri.port, uri.name) for uri in outputs if isinstance(uri, WebRtcServe)]
+    if len(set(served)) < len(served):
+        raise UsageError("two webrtc:// outputs have the same address and name: give them different names")
     paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):

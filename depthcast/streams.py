@@ -33,6 +33,7 @@ from stream.colour import Colormap
 from stream.errors import CameraError, UriError
 from stream.sinks.file import Resolution
 from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
+from stream.webrtcuris import WebRtcServe
 
 _TABLE = "stream"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -248,5 +249,7 @@ def _places(uri: SinkUri) -> Iterator[tuple[object, str]]:
             yield path.resolve(), str(path)
         case RtspServe(_, port, _) if port:
             yield port, f"port {port}"
+        case WebRtcServe(host, port, name):
+            yield (host, port, name), str(uri)
         case _:
             pass

@@ -17,6 +17,7 @@ from engines.session import Image, Session
 from engines.spec import ModelSpec
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.pacing import Rhythm
+from stream.policy import AS_TRAINED, WindowPolicy
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
@@ -43,6 +44,7 @@ class DepthEstimator:
     scene_cut: restart the window and the range at hard cuts.
     gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
         ones, restarts the window, as does a new frame size.
+    policy: another use of the network's window than the one it was trained with; ValueError where it does not fit.
     """
 
     __slots__ = (
@@ -60,12 +62,14 @@ class DepthEstimator:
         "timings",
     )
 
-    def __init__(self, session: Session, scene_cut: bool = True, gap_s: float = 1.0) -> None:
+    def __init__(
+        self, session: Session, scene_cut: bool = True, gap_s: float = 1.0, policy: WindowPolicy = AS_TRAINED
+    ) -> None:
         self._session = session
-        self._scene_cut = scene_cut
+        self._scene_cut = scene_cut and policy.resets_at_cuts
         self._gap_s = gap_s
         self._cache = session.new_cache(1)
-        self._window = FeatureWindow(session.spec.window)
+        self._window = FeatureWindow(session.spec.window, policy)
         self._converter = VideoReformatter()
         self.timings = StageTimes()
         """Stages preprocess, infer and postprocess of all steps so far."""

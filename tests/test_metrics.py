@@ -194,3 +194,17 @@ def test_viewers_over_webrtc_are_counted_at_the_address_they_come_to(
     viewing.join()
     assert seen["depthcast_viewers", ("WebRtcSink", "synthetic")] == 1
     assert seen["depthcast_sent_bytes_total", ("WebRtcSink", "synthetic")] > 1000
+
+
+def test_streams_without_a_name_are_numbered_and_told_only_while_they_last() -> None:
+    board = Board()
+    stats = run(ListSource(clip(2)), DepthEstimator(FakeSession()).step, [NullSink()])
+    with board.place("browser") as first:
+        with board.place("browser"):
+            first(stats)
+            assert [(one.name, one.state) for one in board.statuses] == [
+                ("browser 1", State.RUNNING), ("browser 2", State.OPENING),
+            ]  # fmt: skip
+        with board.place("browser"), board.place("other"):
+            assert [one.name for one in board.statuses] == ["browser 1", "browser 2", "other 1"]
+    assert board.statuses == ()

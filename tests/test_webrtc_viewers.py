@@ -17,12 +17,14 @@ import pytest
 from aiortc import RTCRtpReceiver, RTCSessionDescription
 
 import stream.sinks.encoder
+import stream.webrtc.watch
 from stream.colour import Colormap
 from stream.sinks.webrtc import Viewing
 from stream.webrtc.broadcast import Broadcast, Rate, ViewerTrack
 from stream.webrtc.coding import Codec, Coded
 from stream.webrtc.corrections import Peer
 from stream.webrtc.loop import LoopThread
+from stream.webrtc.signalling import Session, begin
 from stream.webrtc.watch import watch
 from tests.rtc import HEIGHT, LOOPBACK, WIDTH, Shown, numbers, shown
 
@@ -232,7 +234,10 @@ def test_who_has_lost_pictures_goes_on_with_a_key_picture() -> None:
     asyncio.run(drive())
 
 
-def test_wishes_for_key_pictures_are_limited() -> None:
+@pytest.mark.parametrize(("gap", "least", "most"), [((), 3, 5), ((0.25,), 10, 14)])
+def test_key_pictures_are_made_seldom_for_the_lossy_and_sooner_for_the_new(
+    gap: tuple[float, ...], least: int, most: int
+) -> None:
     now = [0.0]
     loop = LoopThread("idle")
     broadcast = Broadcast(loop, lambda: now[0])
@@ -240,11 +245,25 @@ def test_wishes_for_key_pictures_are_limited() -> None:
     for step in range(100):
         now[0] = step / 30
         broadcast.want_key(Codec.H264)
+        broadcast.want_key(Codec.H264, *gap)
         key = broadcast.wants_key(Codec.H264)
         granted += key
         broadcast.send(Codec.H264, coded(is_key=key))
     loop.close()
-    assert 10 <= granted <= 14
+    assert least <= granted <= most
+
+
+def test_a_browser_that_hides_its_addresses_is_found_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its candidates are .local names, which nobody but it can resolve, and there are no more to come."""
+
+    def hidden(url: str, offer: str, token: str | None, timeout_s: float) -> Session:
+        disguised = re.sub("(?m)^(a=candidate:.*) 127.0.0.1 ", r"\1 0a1b2c3d.local ", offer)
+        assert ".local" in disguised
+        return begin(url, disguised + "a=end-of-candidates\r\n", token, timeout_s)
+
+    monkeypatch.setattr(stream.webrtc.watch, "begin", hidden)
+    with shown() as output:
+        assert is_rising(numbers(output.url))
 
 
 def test_rates_are_those_of_the_last_two_seconds() -> None:

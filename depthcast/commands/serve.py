@@ -74,14 +74,17 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     """All that is served, behind its protection. Raises UsageError where others would get in unasked."""
     from depthcast.board import Board
     from depthcast.service.app import create_app
-    from depthcast.service.camera import browser_routers
+    from depthcast.service.camera import browser_routers, cameras_of
     from depthcast.service.hosted import jobs_router
     from depthcast.service.keys import KeyRing
     from depthcast.service.metrics import metrics_router
     from depthcast.service.security import protect, protection_for
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
-    app = create_app(jobs_router(settings), metrics_router(Board()), *browser_routers(own, asked.host))
+    board = Board()
+    cameras = cameras_of(own, asked.host, board=board)
+    jobs = jobs_router(settings, lambda: cameras.running > 0)
+    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
     protect(app, protection, asked.origin or ())
     return app
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 
+from depthcast.board import Board
 from depthcast.errors import DepthcastError, UsageError
 from depthcast.job import Lend
 from depthcast.live import LiveStream, LiveStreams
@@ -30,16 +31,21 @@ _USUAL = 480, 640
 """(height, width) that browsers are asked for."""
 
 
-def browser_routers(
-    settings: Settings, host: str, streams: LiveStreams | None = None, lend: Lend | None = None
-) -> tuple[APIRouter, ...]:
-    """The page with all that it asks for, cameras of browsers included.
+def cameras_of(settings: Settings, host: str, lend: Lend | None = None, board: Board | None = None) -> Cameras:
+    """Places for cameras of browsers.
 
-    host: the address that is listened on. streams: those that the page lists; none are known otherwise.
-    lend: gives the networks; None: each is opened when it is first needed and closed when nobody uses it.
+    host: the address that is listened on. lend: gives the networks; None: each is opened when it is first needed and
+    closed when nobody uses it. board: is told how the cameras do.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    cameras = Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate), board)
+
+
+def browser_routers(settings: Settings, cameras: Cameras, streams: LiveStreams | None = None) -> tuple[APIRouter, ...]:
+    """The page with all that it asks for, cameras of browsers included.
+
+    streams: those that the page lists; none are known otherwise.
+    """
     return (
         page_router(),
         streams_router(LiveStreams() if streams is None else streams),
@@ -70,12 +76,7 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/sdp":
             raise HTTPException(415, "the body must be application/sdp")
-        try:
-            wanted = Wanted(find(model))
-            await anyio.to_thread.run_sync(plan, wanted, *_USUAL, settings)
-        except (DepthcastError, EngineError) as error:
-            raise HTTPException(422, str(error)) from error
-        wish = CameraWish(wanted, Style(colormap, side_by_side))
+        wish = CameraWish(await _runnable(model, settings), Style(colormap, side_by_side))
         return await begun(request, _PATH, lambda offer: cameras.open(offer, wish))
 
     @router.delete(_PATH + "/{name}", status_code=204)
@@ -88,14 +89,25 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
         if not is_there:
             raise HTTPException(404, "there is no such session")
 
-    def found(name: str) -> LiveStream | None:
-        stream = cameras.find(name)
-        if stream is None and cameras.knows(name):
-            raise HTTPException(425, "its first picture has not come yet")
-        return stream
-
-    add_stream_routes(router, _PATH + "/{name}", found)
+    add_stream_routes(router, _PATH + "/{name}", lambda name: _begun_stream(cameras, name))
     return router
+
+
+async def _runnable(model: str, settings: Settings) -> Wanted:
+    """The model as it can run here. Raises HTTPException."""
+    try:
+        wanted = Wanted(find(model))
+        await anyio.to_thread.run_sync(plan, wanted, *_USUAL, settings)
+    except (DepthcastError, EngineError) as error:
+        raise HTTPException(422, str(error)) from error
+    return wanted
+
+
+def _begun_stream(cameras: Cameras, name: str) -> LiveStream | None:
+    stream = cameras.find(name)
+    if stream is None and cameras.knows(name):
+        raise HTTPException(425, "its first picture has not come yet")
+    return stream
 
 
 def camera_view(cameras: Cameras, settings: Settings, machine: Machine = THIS_MACHINE) -> CameraView:
