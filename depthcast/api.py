@@ -11,18 +11,19 @@ from typing import Literal
 from depthcast.models import NANO, find
 from depthcast.networks import step_session, window_session
 from depthcast.plan import Engine, Mode, Wanted
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from engines.session import Session
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame
 from stream.offline import offline
-from stream.sources.choose import open_source
 from stream.uris import FileIn, parse_source
 
 logger = logging.getLogger("depthcast")
 """Told, at level INFO, which engine runs and why, and what is done first that takes long."""
 
-EngineName = Literal["auto", "onnx", "torch", "tensorrt"]
+EngineName = Literal["auto", "onnx", "torch", "openvino", "tensorrt"]
 
 
 def open_model(
@@ -40,7 +41,7 @@ def open_model(
 
     Raises DepthcastError or EngineError, with what to do in the message.
     """
-    wanted = _wanted(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
+    wanted = wanted_for(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
     return step_session(wanted, (height, width), Settings.from_environment(), logger.info)
 
 
@@ -63,10 +64,11 @@ def estimate(
 
     Raises DepthcastError, StreamError or EngineError, with what to do in the message.
     """
-    wanted = _wanted(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
+    wanted = wanted_for(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
     uri = parse_source(video) if isinstance(video, str) else FileIn(Path(video))
-    with open_source(uri, max_frames) as source:
-        frame, settings = (source.info.height, source.info.width), Settings.from_environment()
+    settings = Settings.from_environment()
+    with opened_source(uri, settings, logger.info, HttpPorts(), max_frames) as source:
+        frame = source.info.height, source.info.width
         if wanted.mode is Mode.OFFLINE:
             with window_session(wanted, frame, settings, logger.info) as windows:
                 yield from offline(source, windows)
@@ -75,7 +77,7 @@ def estimate(
             yield from map(DepthEstimator(session, scene_cut).step, source)
 
 
-def _wanted(
+def wanted_for(
     model: str,
     metric: bool,
     mode: Mode,
@@ -84,5 +86,6 @@ def _wanted(
     input_size: int | None,
     threads: int | None,
 ) -> Wanted:
+    """What the arguments of a Python function ask for. Raises DepthcastError."""
     path = None if checkpoint is None else Path(checkpoint)
     return Wanted(find(model, metric), mode, Engine(engine), checkpoint=path, input_size=input_size, threads=threads)

@@ -11,11 +11,17 @@ import typer
 
 from depthcast import __version__
 from depthcast.commands.build import build
+from depthcast.commands.devices import devices
 from depthcast.commands.doctor import doctor
 from depthcast.commands.export import export
+from depthcast.commands.keys import keys
+from depthcast.commands.latency import latency
 from depthcast.commands.models import models
+from depthcast.commands.pointcloud import pointcloud
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
+from depthcast.commands.serve import ENVIRONMENT, serve
+from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
 from stream.errors import StreamError
@@ -31,11 +37,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command("serve", context_settings={"auto_envvar_prefix": ENVIRONMENT})(serve)
+app.command()(submit)
+app.add_typer(keys, name="keys")
 app.command()(models)
 app.command()(pull)
 app.command()(export)
 app.command()(build)
 app.command()(doctor)
+app.command()(pointcloud)
+app.command()(devices)
+app.command()(latency)
 
 
 def _print_version(wanted: bool) -> None:

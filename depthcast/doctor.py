@@ -25,6 +25,7 @@ PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("numpy", ("numpy",)),
     ("av", ("av",)),
     ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
+    ("openvino", ("openvino",)),
     ("torch", ("torch",)),
     ("onnx", ("onnx",)),
     ("tensorrt", ("tensorrt",)),

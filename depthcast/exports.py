@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
 
 from depthcast.errors import ModelError, UsageError
 from depthcast.models import NANO, PACKAGED_NANO
@@ -22,12 +22,16 @@ from depthcast.plan import (
 )
 from depthcast.settings import Settings
 from engines.spec import Pixels
+from engines.spec import Precision as Arithmetic
 
 Say = Callable[[str], None]
 """Told, in a line, what is being done that takes long."""
 Progress = Callable[[str, int, int], None]
 """Told (phase, steps done, steps in all)."""
 PARITY_FRAMES = 60
+PRECISIONS: Mapping[Precision, Arithmetic] = MappingProxyType(
+    {Precision.AUTO: "fp32", Precision.FP32: "fp32", Precision.FP16: "fp16", Precision.BF16: "bf16"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def export_network(
     from export.to_onnx import Parity, export_step, export_window
 
     config, metric = CONFIGS[wanted.model.name], wanted.model.metric
-    precision: Literal["fp16", "fp32"] = "fp16" if wanted.precision is Precision.FP16 else "fp32"
+    precision: Arithmetic = PRECISIONS[wanted.precision]
     parity, report = Parity(form.parity_frames, form.parity_limit), announced(say, progress)
     try:
         if wanted.mode is Mode.OFFLINE:

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from depthcast.dataouts import check_clouds
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
+from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, is_live, open_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
+from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
+from engines.session import Session
 from engines.spec import ModelSpec
+from stream.controls import Controls, steered
 from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
+from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
-from stream.sources import Source
-from stream.sources.choose import open_source
+from stream.sinks.repeated import Repeated
+from stream.sources import Source, SourceInfo
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
 _GAP_S = 1.0
 """A longer pause between two frames restarts the window, unless the source is slower than that."""
 _GAP_FRAMES = 3
+Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
+"""Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class Job:
     max_frames: int | None = None
     output_fps: Fraction | None = None
     scene_cut: bool = True
+    sensing: Sensing = NO_SENSING
 
     @property
     def played(self) -> SourceUri:
@@ -67,9 +78,11 @@ class Prepared:
 
     job: Job
     source: Source
-    model: str
+    live: LiveRun
     estimate: Estimate
     timings: StageTimes
+    settings: Settings
+    ports: HttpPorts
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
@@ -80,14 +93,25 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        sinks = open_outputs(job.outputs, self.source.info, job.look, self.model, sound_of)
-        stats = run(self.source, self.estimate, sinks, progress=progress, stop=stop, timings=self.timings)
+        with opened_outputs(
+            job.outputs, self.live, job.look, sound_of, self.settings, self.ports, job.sensing
+        ) as sinks:
+            stats = run(
+                self.source,
+                self.estimate,
+                sinks,
+                progress=self.live.noting(progress),
+                stop=stop,
+                timings=self.timings,
+                controls=self.live.controls,
+            )
         return Outcome(stats, tuple(self._notes(sinks)))
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
-        for sink in sinks:
+        for outer in sinks:
+            sink = outer.sink if isinstance(outer, Repeated) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
@@ -95,29 +119,53 @@ class Prepared:
 
 
 @contextmanager
-def prepared(job: Job, settings: Settings, say: Say, progress: Progress | None = None) -> Iterator[Prepared]:
+def prepared(
+    job: Job,
+    settings: Settings,
+    say: Say,
+    progress: Progress | None = None,
+    lend: Lend | None = None,
+    ports: HttpPorts | None = None,
+) -> Iterator[Prepared]:
     """Check the job, open its source and its network; exports the network and builds its engine first where needed.
 
+    lend: gives the session that steps frame by frame; None: it has one of its own.
+    ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
-        source = opened.enter_context(open_source(job.played, job.max_frames, job.output_fps))
+        ports = HttpPorts() if ports is None else ports
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
-        frame = source.info.height, source.info.width
+        seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
         spec: ModelSpec
         estimate: Estimate
+        controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
             timings = StageTimes()
             windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
             spec = windows.spec
             estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
-            session = opened.enter_context(step_session(job.wanted, frame, settings, say, progress))
+            session = opened.enter_context(
+                lend(job.wanted, frame, say, progress)
+                if lend
+                else step_session(job.wanted, frame, settings, say, progress)
+            )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
-            spec, timings, estimate = session.spec, estimator.timings, estimator.step
-        yield Prepared(job, source, spec.name, estimate, timings)
+            spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
+        estimate, spec = _as_wanted(estimate, spec, job, source.info)
+        yield Prepared(job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
+
+
+def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
+    """The estimate in the unit and limits that were asked for, and the spec that says so."""
+    refinement = refinement_of(job.sensing, info)
+    unit = refinement.check(spec.unit)
+    check_clouds(file_paths(job.outputs), job.sensing, unit)
+    return refined(estimate, refinement), replace(spec, unit=unit)
 
 
 def _gap_s(rate: Fraction | None) -> float:

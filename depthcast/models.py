@@ -56,6 +56,11 @@ class Model:
         return f"{self.name} --metric" if self.metric else self.name
 
     @property
+    def pull_options(self) -> str:
+        """The words that `depthcast pull` needs for this model."""
+        return self.options if self.commercial else f"{self.options} --accept-licence"
+
+    @property
     def label(self) -> str:
         """A name that also tells the metric variant, as specs of exported networks have it."""
         return f"{self.name}-Metric" if self.metric else self.name

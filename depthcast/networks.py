@@ -90,6 +90,10 @@ def open_step(route: Route, wanted: Wanted, say: Say, progress: Progress | None 
     if route.accelerator is not None:
         there = route.accelerator
         return TensorRtSession.open(_engine(route, network, say, progress), there.backend, there.device)
+    if route.engine is Engine.OPENVINO:
+        from engines.openvino import OpenVinoSession
+
+        return OpenVinoSession(network, route.size, wanted.threads)
     return OnnxSession(network, route.size, wanted.threads)
 
 
@@ -101,6 +105,10 @@ def open_window(route: Route, wanted: Wanted, say: Say, progress: Progress | Non
     if route.accelerator is not None:
         there = route.accelerator
         return TensorRtWindowSession.open(_engine(route, network, say, progress), there.backend, there.device)
+    if route.engine is Engine.OPENVINO:
+        from engines.openvino import OpenVinoWindowSession
+
+        return OpenVinoWindowSession(network, route.size, wanted.threads)
     return OnnxWindowSession(network, route.size, wanted.threads)
 
 

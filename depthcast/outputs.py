@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+from depthcast.dataouts import FILES, opened_data, opened_data_file
 from depthcast.errors import UsageError
+from depthcast.live import LiveRun
+from depthcast.sensing import NO_SENSING, Sensing
+from depthcast.service.ports import HttpPorts
+from depthcast.settings import Settings
 from stream.colour import Colormap
+from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
 from stream.sinks.publish import RtspPublishSink
+from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
+from stream.webrtcuris import WebRtcServe, WhipPublish
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What pictures of depth look like."""
+    """What pictures of depth look like.
+
+    least_rate: of video files, frames a second; those of a slower source are repeated. None: as they come.
+    """
 
     colormap: Colormap = Colormap.GRAYSCALE
     resolution: Resolution = Resolution.AUTO
     side_by_side: bool = False
+    least_rate: Fraction | None = None
+
+
+_PICTURES = RtspServe | RtspPublish | WebRtcServe | WhipPublish
+_DATA = RawServe | FoxgloveServe | ZenohOut
 
 
 def shows_pictures(uri: SinkUri) -> bool:
     """The output is coloured video, not the depth itself."""
     if isinstance(uri, FileOut):
         return uri.path.suffix.lower() == ".mp4"
-    return is_live(uri)
+    return isinstance(uri, _PICTURES)
 
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish)
+    return isinstance(uri, _PICTURES | _DATA)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -44,8 +61,13 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     if not outputs:
         raise UsageError("nothing to write to: name an output with -o")
     if side_by_side and not any(map(shows_pictures, outputs)):
-        raise UsageError(f"--side-by-side makes a video: an output must be .mp4 or rtsp://, got {outputs[0]}")
-    paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
+        raise UsageError(
+            f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
+        )
+    served = [(uri.host, uri.port, uri.name) for uri in outputs if isinstance(uri, WebRtcServe)]
+    if len(set(served)) < len(served):
+        raise UsageError("two webrtc:// outputs have the same address and name: give them different names")
+    paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if isinstance(source, FileIn) and place == source.path.resolve():
@@ -58,24 +80,59 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
 
 
-def open_outputs(
-    outputs: Sequence[SinkUri], info: SourceInfo, look: Look, model: str, sound_of: Path | None
-) -> list[Sink]:
-    """Open all; where one cannot be opened, those before it are undone. Raises SinkError.
+def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
+    """Those of the outputs that are files, or patterns of files."""
+    return [uri.path for uri in outputs if isinstance(uri, FileOut)]
 
-    sound_of: the file whose sound goes with the video.
+
+@contextmanager
+def opened_outputs(
+    outputs: Sequence[SinkUri],
+    run: LiveRun,
+    look: Look,
+    sound_of: Path | None,
+    settings: Settings,
+    ports: HttpPorts,
+    sensing: Sensing = NO_SENSING,
+) -> Iterator[list[Sink]]:
+    """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
+
+    run: what those who watch may know of it. sound_of: the file whose sound goes with the video.
+    ports: what else is served beside them.
+    Raises SinkError or UsageError; nothing is left open or written then.
     """
     with ExitStack() as undone:
         sinks: list[Sink] = []
         for uri in outputs:
-            sink = _opened(uri, info, look, model, sound_of)
+            if isinstance(uri, WebRtcServe | WhipPublish):
+                sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
+            elif isinstance(uri, RawServe | FoxgloveServe | ZenohOut):
+                sink = opened_data(uri, run.info, sensing, ports)
+            elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
+                sink = opened_data_file(uri.path, run.info, sensing)
+            else:
+                sink = _opened(uri, run.info, look, run.spec.name, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
-        undone.pop_all()
-    return sinks
+        undone.enter_context(ports.serving())
+        yield sinks
 
 
-def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Path | None) -> Sink:
+def _over_webrtc(
+    uri: WebRtcServe | WhipPublish, run: LiveRun, look: Look, settings: Settings, ports: HttpPorts
+) -> AbstractContextManager[Sink]:
+    # Neither the web framework nor aiortc is loaded for runs that have no use for them.
+    from depthcast.service.webrtc import brought, viewed
+
+    painter = Painter(run.info, look.colormap, look.resolution, look.side_by_side)
+    if isinstance(uri, WhipPublish):
+        return nullcontext(brought(uri, run.info, painter, settings))
+    return viewed(uri, run, painter, settings, ports)
+
+
+def _opened(
+    uri: FileOut | RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+) -> Sink:
     match uri:
         case NullOut():
             return NullSink()
@@ -90,4 +147,12 @@ def _opened(uri: SinkUri, info: SourceInfo, look: Look, model: str, sound_of: Pa
                 case ".mkv":
                     return Gray16Sink(path, info)
                 case _:
-                    return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+                    return _video(path, info, look, sound_of)
+
+
+def _video(path: Path, info: SourceInfo, look: Look, sound_of: Path | None) -> Sink:
+    if look.least_rate is None or info.rate is None or info.rate >= look.least_rate:
+        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+    told = repeating(info, look.least_rate)
+    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound_of)
+    return Repeated(video, look.least_rate, info.rate)

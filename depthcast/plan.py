@@ -21,6 +21,7 @@ STRETCH = 0.15
 """Natural logarithm of the ratio of two shapes."""
 TORCH_PACKAGES = ("torch", "safetensors")
 EXPORT_PACKAGES = (*TORCH_PACKAGES, "onnx", "onnxscript")
+INSTALL_OPENVINO = "`pip install 'depthcast[openvino]'`"
 
 
 class Engine(StrEnum):
@@ -29,6 +30,7 @@ class Engine(StrEnum):
     AUTO = "auto"
     ONNX = "onnx"
     TORCH = "torch"
+    OPENVINO = "openvino"
     TENSORRT = "tensorrt"
 
 
@@ -38,6 +40,7 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
 
 
 class Mode(StrEnum):
@@ -99,12 +102,14 @@ class Machine:
 
     has: tells whether a Python package can be imported.
     gpu: tells whether torch sees one; asked only where torch is installed.
+    bfloat16: tells whether the processor computes in it; asked only where OpenVINO is installed.
     accelerator: gives the GPU with its TensorRT, or raises EngineUnavailable.
     """
 
     has: Callable[[str], bool]
     gpu: Callable[[], bool]
     accelerator: Callable[[], Accelerator] = accelerator
+    bfloat16: Callable[[], bool] = lambda: False
 
 
 def _torch_sees_gpu() -> bool:
@@ -113,7 +118,15 @@ def _torch_sees_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-THIS_MACHINE = Machine(lambda package: importlib.util.find_spec(package) is not None, _torch_sees_gpu)
+def _has_bfloat16() -> bool:
+    from engines.openvino import has_bfloat16
+
+    return has_bfloat16()
+
+
+THIS_MACHINE = Machine(
+    lambda package: importlib.util.find_spec(package) is not None, _torch_sees_gpu, bfloat16=_has_bfloat16
+)
 
 
 def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: Machine = THIS_MACHINE) -> Route:
@@ -130,13 +143,23 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         size = _size_in(spec, wanted, height, width)
         stretched = spec.height is not None and is_stretched((height, width), size)
         why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
-        return _plan_graph(wanted, Route(Engine.ONNX, size, why, path), settings, machine)
+        return _plan_graph(wanted, Route(_cpu_engine(wanted, spec, machine), size, why, path), settings, machine)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
         size = _size_in(spec, wanted, height, width)
-        return _plan_graph(wanted, Route(Engine.ONNX, size, "comes with depthcast", PACKAGED_NANO), settings, machine)
+        on_cpu = Route(_cpu_engine(wanted, spec, machine), size, "comes with depthcast", PACKAGED_NANO)
+        return _plan_graph(wanted, on_cpu, settings, machine)
     size = network_size(official_spec(wanted.model), height, width, wanted.input_size)
     return _plan_official(wanted, size, settings, machine)
+
+
+def _cpu_engine(wanted: Wanted, spec: ModelSpec, machine: Machine) -> Engine:
+    """What runs a graph that is there, where no GPU does."""
+    if wanted.engine is not Engine.OPENVINO and spec.precision != "bf16":
+        return Engine.ONNX
+    if not machine.has("openvino"):
+        raise ModelError(f"{spec.name} cannot run on openvino yet: first {INSTALL_OPENVINO}")
+    return Engine.OPENVINO
 
 
 def _plan_graph(wanted: Wanted, on_cpu: Route, settings: Settings, machine: Machine) -> Route:
@@ -193,29 +216,59 @@ def _plan_tensorrt(
 def _plan_elsewhere(
     wanted: Wanted, size: tuple[int, int], checkpoint: Path | None, settings: Settings, machine: Machine
 ) -> Route:
-    network = stored_network(wanted, size, settings)
     with_torch = wanted.engine is Engine.TORCH
     if _may_use_torch(wanted) and checkpoint and machine.has("torch") and machine.gpu():
         return Route(Engine.TORCH, size, "there is a GPU for torch", None, checkpoint)
+    on_openvino = _plan_openvino(wanted, size, checkpoint, settings, machine)
+    if isinstance(on_openvino, Route):
+        return on_openvino
+    behind = f"; not on openvino: {on_openvino}" if on_openvino else ""
+    network = stored_network(wanted, size, settings)
     if not with_torch and is_stored(network):
-        return Route(Engine.ONNX, size, "exported for this size before", network)
+        return Route(Engine.ONNX, size, f"exported for this size before{behind}", network)
     if steps := steps_to_readiness(wanted, checkpoint, machine):
         raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}")
     if with_torch:
         return Route(Engine.TORCH, size, "as asked", None, checkpoint)
-    return Route(Engine.ONNX, size, "faster than torch on a CPU", network, checkpoint, precision=wanted.precision)
+    why = f"faster than torch on a CPU{behind}"
+    return Route(Engine.ONNX, size, why, network, checkpoint, precision=wanted.precision)
+
+
+def _plan_openvino(
+    wanted: Wanted, size: tuple[int, int], checkpoint: Path | None, settings: Settings, machine: Machine
+) -> Route | str:
+    """The route on OpenVINO, in bfloat16 where the processor has it; or, unless it was asked for, why not."""
+    asked = wanted.engine is Engine.OPENVINO or wanted.precision is Precision.BF16
+    if not asked and (wanted.engine, wanted.precision) != (Engine.AUTO, Precision.AUTO):
+        return ""
+    installed = machine.has("openvino")
+    precise = replace(wanted, engine=Engine.OPENVINO)
+    if wanted.precision is Precision.AUTO:
+        precise = replace(precise, precision=Precision.BF16 if installed and machine.bfloat16() else Precision.FP32)
+    if installed and not asked and precise.precision is Precision.FP32:
+        return "it gains nothing on a processor without bfloat16"
+    network = stored_network(precise, size, settings)
+    if installed and is_stored(network):
+        return Route(Engine.OPENVINO, size, f"exported for this size before, in {precise.precision.value}", network)
+    if steps := steps_to_readiness(precise, checkpoint, machine):
+        if asked:
+            raise ModelError(f"{wanted.model.label} cannot run at {size_text(size)} yet: first {' and '.join(steps)}")
+        return f"first {' and '.join(steps)}"
+    return Route(Engine.OPENVINO, size, "the fastest here", network, checkpoint, precision=precise.precision)
 
 
 def _may_use_torch(wanted: Wanted) -> bool:
-    return wanted.engine is Engine.AUTO and wanted.precision is not Precision.FP16
+    return wanted.engine is Engine.AUTO and wanted.precision in (Precision.AUTO, Precision.FP32)
 
 
 def steps_to_readiness(wanted: Wanted, checkpoint: Path | None, machine: Machine) -> list[str]:
-    """The commands that a person must run first: without weights or, where it is needed, without torch."""
+    """The commands that a person must run first: without weights or, where they are needed, torch and OpenVINO."""
     needed = TORCH_PACKAGES if wanted.engine is Engine.TORCH else EXPORT_PACKAGES
-    steps = [] if checkpoint else [f"`depthcast pull {wanted.model.options}`"]
+    steps = [] if checkpoint else [f"`depthcast pull {wanted.model.pull_options}`"]
     if not all(machine.has(package) for package in needed):
         steps.append("`pip install 'depthcast[export]'`")
+    if Engine.OPENVINO is wanted.engine or Precision.BF16 is wanted.precision:
+        steps += [] if machine.has("openvino") else [INSTALL_OPENVINO]
     return steps
 
 
@@ -250,7 +303,7 @@ def stored_network(wanted: Wanted, size: tuple[int, int], settings: Settings, ba
     """
     kind = "step" if wanted.mode is Mode.STREAM else "window"
     own = "" if wanted.checkpoint is None else "-" + sha256_of(wanted.checkpoint)[:12]
-    half = "-fp16" if wanted.precision is Precision.FP16 else ""
+    half = f"-{wanted.precision.value}" if wanted.precision in (Precision.FP16, Precision.BF16) else ""
     many = "" if batch == 1 else f"-batch-{batch or 'any'}"
     return settings.networks / f"{wanted.model.label}{own}-{kind}-{size_text(size)}{half}{many}.onnx"
 
@@ -264,6 +317,10 @@ def _refuse_contradictions(wanted: Wanted) -> None:
     onnx_file = wanted.checkpoint is not None and wanted.checkpoint.suffix == ".onnx"
     if wanted.precision is Precision.FP16 and wanted.engine is Engine.TORCH:
         raise UsageError("torch runs fp32 here: fp16 needs --engine onnx or tensorrt")
+    if wanted.precision is Precision.FP16 and wanted.engine is Engine.OPENVINO:
+        raise UsageError("fp16 gains nothing on openvino: use --precision bf16, fp32 or auto")
+    if wanted.precision is Precision.BF16 and wanted.engine not in (Engine.AUTO, Engine.OPENVINO):
+        raise UsageError(f"{wanted.engine.value} runs no bf16 here: use --engine openvino or auto")
     if onnx_file and wanted.engine is Engine.TORCH:
         raise UsageError(f"{wanted.checkpoint} is an ONNX network: torch runs .pth and .safetensors checkpoints")
     if wanted.model.name != NANO or onnx_file:
@@ -271,7 +328,9 @@ def _refuse_contradictions(wanted: Wanted) -> None:
     if wanted.checkpoint is not None:
         raise UsageError("--checkpoint needs to know the network: add --model VDA-Small, VDA-Base or VDA-Large")
     if wanted.engine is Engine.TORCH:
-        raise UsageError("nano runs on onnxruntime and TensorRT: use --engine onnx, tensorrt or auto")
+        raise UsageError(
+            "nano runs on onnxruntime, OpenVINO and TensorRT: use --engine onnx, openvino, tensorrt or auto"
+        )
 
 
 def checkpoint_of(wanted: Wanted, settings: Settings) -> Path | None:

@@ -20,7 +20,7 @@ def notice(model: Model) -> str:
 def check_licence(model: Model, accept: Callable[[str], bool]) -> None:
     """Raise LicenceError unless these weights may be used by anyone, or `accept`, told the notice, says yes."""
     if not model.commercial and not accept(notice(model)):
-        raise LicenceError(f"{notice(model)} To accept that, run `depthcast pull {model.options} --accept-licence`")
+        raise LicenceError(f"{notice(model)} To accept that, run `depthcast pull {model.pull_options}`")
 
 
 def pull(model: Model, settings: Settings, progress: Progress | None = None, retry: Retry | None = None) -> Path:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from depthcast.errors import UsageError
+
+MAX_VIEWERS = 16
+MAX_BITRATE = 4_000_000
+MAX_CAMERAS = 4
 
 HUB = "https://huggingface.co"
 
@@ -19,10 +25,29 @@ class Settings:
 
     home: folder of everything that is downloaded, exported or built (`DEPTHCAST_HOME`).
     hub: base URL of the official weights (`DEPTHCAST_HUB`), without a slash at the end.
+    ice_addresses: of this machine, offered to WebRTC peers; none: what is listened on (`DEPTHCAST_ICE_ADDRESSES`).
+    ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
+    max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
+    max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
+    authorities: a file of certificates; sources over TLS are checked against it, and not at all without
+        (`DEPTHCAST_CA_FILE`).
+    api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
     home: Path
     hub: str = HUB
+    ice_addresses: tuple[str, ...] = ()
+    ice_servers: tuple[str, ...] = field(default=(), repr=False)
+    max_viewers: int = MAX_VIEWERS
+    max_bitrate: int = MAX_BITRATE
+    max_cameras: int = MAX_CAMERAS
+    api_key: str | None = field(default=None, repr=False)
+    authorities: Path | None = None
+
+    @property
+    def stun_servers(self) -> tuple[str, ...]:
+        """Those of `ice_servers` that everybody may be told of."""
+        return tuple(one for one in self.ice_servers if one.startswith("stun:"))
 
     @property
     def checkpoints(self) -> Path:
@@ -39,6 +64,11 @@ class Settings:
         """Networks compiled by TensorRT, for one GPU each."""
         return self.home / "engines"
 
+    @property
+    def keys(self) -> Path:
+        """The API keys that `serve` asks for, as hashes."""
+        return self.home / "keys"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings of this process; UsageError where a variable makes no sense."""
@@ -47,7 +77,52 @@ class Settings:
         if not hub.startswith(("https://", "http://")):
             raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {hub!r}")
         home = values.get("DEPTHCAST_HOME", "")
-        return cls(Path(home).expanduser() if home else _user_cache(values) / "depthcast", hub)
+        return cls(
+            Path(home).expanduser() if home else _user_cache(values) / "depthcast",
+            hub,
+            _addresses(values.get("DEPTHCAST_ICE_ADDRESSES", "")),
+            _ice_servers(values.get("DEPTHCAST_ICE_SERVERS", "")),
+            _count(values, "DEPTHCAST_MAX_VIEWERS", MAX_VIEWERS, 1, 1000),
+            _count(values, "DEPTHCAST_MAX_BITRATE", MAX_BITRATE, 100_000, 100_000_000),
+            _count(values, "DEPTHCAST_MAX_CAMERAS", MAX_CAMERAS, 1, 1000),
+            api_key=values.get("DEPTHCAST_API_KEY") or None,
+            authorities=_file(values, "DEPTHCAST_CA_FILE"),
+        )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    for one in _listed(text):
+        try:
+            ip_address(one)
+        except ValueError:
+            raise UsageError(f"DEPTHCAST_ICE_ADDRESSES lists addresses such as 192.0.2.1, got {one!r}") from None
+    return _listed(text)
+
+
+def _ice_servers(text: str) -> tuple[str, ...]:
+    for one in _listed(text):
+        if not re.fullmatch(r"stun:[^@/\s]+|turns?:(?:[^@\s]+@)?[^@/\s]+", one):
+            # Not shown: it may hold a password.
+            raise UsageError("DEPTHCAST_ICE_SERVERS lists stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")
+    return _listed(text)
+
+
+def _file(values: Mapping[str, str], name: str) -> Path | None:
+    path = Path(values[name]).expanduser() if values.get(name) else None
+    if path is not None and not path.is_file():
+        raise UsageError(f"{name} names a file, there is none at {path}")
+    return path
+
+
+def _count(values: Mapping[str, str], name: str, plain: int, least: int, most: int) -> int:
+    text = values.get(name) or str(plain)
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+        raise UsageError(f"{name} is a number from {least} to {most}, got {text!r}")
+    return int(text)
 
 
 def _user_cache(values: Mapping[str, str]) -> Path:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import EngineError, SpecError, StepError
-from engines.session import Cache, Image, StepPlan
+from engines.host import HostCache
+from engines.session import Cache, StepPlan
 from engines.spec import ModelSpec, sha256_of
 
 LOAD_ERRORS = (
@@ -29,55 +30,16 @@ RUN_ERRORS = (*LOAD_ERRORS, RuntimeError)
 """With bound memory ONNX Runtime raises a plain RuntimeError."""
 
 
-class OnnxCache:
-    """The memory of B streams in host arrays that are bound to the graph for good."""
+class OnnxCache(HostCache):
+    """The memory of B streams, bound to the graph for good."""
 
     def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec, batch: int) -> None:
-        height, width = spec.size
-        slots = spec.window.slots
-        self._image: Image = np.zeros(spec.image_shape(batch), spec.pixels)
-        self.positions = np.zeros((batch, slots + 1), np.int64)
-        self.mask = np.zeros((batch, slots + 1), np.float32)
-        self.depth = np.zeros((batch, *spec.map_size), np.float32)
-        shapes = [(cache.cells(height, width), cache.channels) for cache in spec.caches]
-        dtype = np.float16 if spec.precision == "fp16" else np.float32
-        self.caches = [np.zeros((batch, cells, slots, channels), dtype) for cells, channels in shapes]
-        self.features = [np.zeros((batch, cells, channels), dtype) for cells, channels in shapes]
+        super().__init__(spec, batch)
         self.binding = session.io_binding()
-        inputs: dict[str, NDArray[Any]] = {"image": self._image, "positions": self.positions, "mask": self.mask}
-        inputs |= {cache.name: array for cache, array in zip(spec.caches, self.caches, strict=True)}
-        outputs: dict[str, NDArray[Any]] = {"depth": self.depth}
-        outputs |= {cache.feature: array for cache, array in zip(spec.caches, self.features, strict=True)}
-        for name, array in inputs.items():
+        for name, array in self.inputs.items():
             self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
+        for name, array in self.outputs.items():
             self.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    @property
-    def image(self) -> Image:
-        """To be filled before each step."""
-        return self._image
-
-    def clear(self) -> None:
-        """Zero all cached features."""
-        for array in self.caches:
-            array.fill(0.0)
-
-    def plan(self, plans: Sequence[StepPlan | None]) -> None:
-        """Set positions and masks; a row without a plan sees only its own frame."""
-        for row, plan in enumerate(plans):
-            if plan is None:
-                self.positions[row], self.mask[row] = 0, 0.0
-                self.mask[row, -1] = 1.0
-            else:
-                self.positions[row], self.mask[row] = plan.positions, plan.mask
-
-    def write(self, plans: Sequence[StepPlan | None]) -> None:
-        """Put the new features into their slots; nothing else moves."""
-        for row, plan in enumerate(plans):
-            if plan is not None:
-                for cache, feature in zip(self.caches, self.features, strict=True):
-                    cache[row][:, plan.write] = feature[row][:, None]
 
 
 class OnnxSession:
@@ -106,8 +68,6 @@ class OnnxSession:
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run one frame of each stream; see `engines.session.Session.step`."""
         assert isinstance(cache, OnnxCache)
-        if len(plans) != len(cache.image):
-            raise ValueError(f"this cache holds {len(cache.image)} streams, got {len(plans)} plans")
         cache.plan(plans)
         try:
             self._session.run_with_iobinding(cache.binding)

@@ -20,7 +20,8 @@ FORMAT = 1
 Young = Literal["repeat", "mask"]
 Resample = Literal["cubic", "area"]
 Kind = Literal["step", "window"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+"""Arithmetic of the matrix products. Caches are float16 in fp16, float32 in the others."""
 Pixels = Literal["float32", "uint8"]
 
 
@@ -31,6 +32,13 @@ class Unit(StrEnum):
     """No absolute scale; larger is nearer."""
     METRE = "metre"
     """Distance along the optical axis; larger is farther."""
+    INVERSE_METRE = "inverse metre"
+    """One over the distance along the optical axis; larger is nearer."""
+
+    @property
+    def polarity(self) -> str:
+        """Which way values grow, for people and for headers."""
+        return "larger is farther" if self is Unit.METRE else "larger is nearer"
 
 
 @dataclass(frozen=True, slots=True)

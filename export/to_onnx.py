@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from engines.onnx import OnnxSession, OnnxWindowSession
+from engines.session import Session, WindowSession
 from engines.spec import ModelSpec, Pixels, Precision, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
 from export.graph import Adapted, VdaStep, VdaWindow, example_step
-from export.half import to_half
+from export.half import to_bfloat16, to_half
 from export.model.depth import VideoDepthAnything
 from export.progress import Progress
 from export.reference import TorchSession, TorchWindowSession
@@ -27,6 +28,8 @@ OPSET = 20
 """The first with Gelu; TensorRT since 10 and ONNX Runtime since 1.17 take it."""
 KEEP_FLOAT32 = ("head.scratch.output_conv2",)
 """The last convolutions of Video Depth Anything, which the official code runs in float32."""
+
+BACKBONE = "pretrained.blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,13 @@ def export_window(
 
 
 def _in_precision(network: VideoDepthAnything, precision: Precision) -> VideoDepthAnything:
-    return to_half(network, KEEP_FLOAT32) if precision == "fp16" else network
+    match precision:
+        case "fp32":
+            return network
+        case "fp16":
+            return to_half(network, KEEP_FLOAT32)
+        case "bf16":
+            return to_bfloat16(network, BACKBONE)
 
 
 def check_step(
@@ -114,7 +123,7 @@ def check_step(
     """Compare a written step graph with the float32 network. Raises ParityError; None where no check was asked for."""
     if not parity.frames:
         return None
-    with OnnxSession(path, size) as candidate:
+    with _opened_step(path, size) as candidate:
         found = departure(oracle, candidate, parity.frames, batch, progress)
         return require_parity(found, parity.limit_for(candidate.spec), candidate.spec.name)
 
@@ -125,11 +134,28 @@ def check_window(
     """As `check_step`, over one window whatever number of frames was asked for."""
     if not parity.frames:
         return None
-    with OnnxWindowSession(path) as candidate:
+    with _opened_window(path) as candidate:
         if progress is not None:
             progress(CHECKING, 0, candidate.spec.frames)
         found = window_departure(oracle, candidate)
         return require_parity(found, parity.limit_for(candidate.spec), candidate.spec.name)
+
+
+def _opened_step(path: Path, size: tuple[int, int] | None) -> Session:
+    """On an engine of the CPU that takes the graph's precision: ONNX Runtime has no products of bfloat16."""
+    if ModelSpec.load(path.with_suffix(".json")).precision != "bf16":
+        return OnnxSession(path, size)
+    from engines.openvino import OpenVinoSession
+
+    return OpenVinoSession(path, size)
+
+
+def _opened_window(path: Path) -> WindowSession:
+    if ModelSpec.load(path.with_suffix(".json")).precision != "bf16":
+        return OnnxWindowSession(path)
+    from engines.openvino import OpenVinoWindowSession
+
+    return OpenVinoWindowSession(path)
 
 
 def step_names(spec: ModelSpec) -> tuple[list[str], list[str]]:

@@ -45,6 +45,10 @@ class Mailbox(Generic[T]):
         """Items replaced before anyone took them."""
         return self._dropped
 
+    def __len__(self) -> int:
+        """Items that wait to be taken."""
+        return len(self._items)
+
     def put(self, item: T) -> None:
         """Hand over an item. Raises MailboxClosed, or the error the mailbox was closed with."""
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from statistics import median
 
 TICKS_PER_S = 90_000
 LIVE_TIME_BASE = Fraction(1, TICKS_PER_S)
@@ -10,6 +11,8 @@ LIVE_TIME_BASE = Fraction(1, TICKS_PER_S)
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 5.0
 _LATE_S = 1.0
+_GAPS = 9
+_GAPS_AWAY = 3
 _APART_S = 1.0
 
 
@@ -35,6 +38,30 @@ class Pace:
         if self._start_s is None or now_s - (self._start_s + time_s) > _LATE_S:
             self._start_s = now_s - time_s
         return max(0.0, self._start_s + time_s - now_s)
+
+
+class Rhythm:
+    """How far apart a live source's frames are, so that a slow one is not taken for one that has gone.
+
+    rate: what the source says of itself, if anything; it counts until frames tell.
+    """
+
+    __slots__ = ("_gaps_s", "_last_s")
+
+    def __init__(self, rate: Fraction | None = None) -> None:
+        self._gaps_s: tuple[float, ...] = (float(1 / rate),) if rate else ()
+        self._last_s: float | None = None
+
+    def note(self, captured_s: float) -> None:
+        """A frame has come at this time of the monotonic clock."""
+        if self._last_s is not None:
+            # A new value each time: another thread may be looking at the one before.
+            self._gaps_s = (*self._gaps_s, captured_s - self._last_s)[-_GAPS:]
+        self._last_s = captured_s
+
+    def away_after_s(self, least_s: float) -> float:
+        """Seconds without a frame after which the source is away: three usual gaps, but no less than `least_s`."""
+        return max(least_s, _GAPS_AWAY * median(self._gaps_s)) if self._gaps_s else least_s
 
 
 class LiveClock:

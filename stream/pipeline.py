@@ -6,15 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from engines.errors import StepError
-from stream.frame import DepthFrame, Frame
+from stream.controls import Controls
+from stream.frame import DepthFrame, Frame, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
-from stream.sinks import Sink
+from stream.pacing import Rhythm
+from stream.sinks import Sink, Watched
 from stream.sources import Source
-from stream.stats import StageTimes, Stats
+from stream.stability import Flicker
+from stream.stats import SinkStats, StageTimes, Stats
 
 _LOG = logging.getLogger(__name__)
 _SINK_PLACES = 2
@@ -46,6 +49,7 @@ def run(
     stop: threading.Event | None = None,
     timings: StageTimes | None = None,
     stale_after_s: float = 1.5,
+    controls: Controls | None = None,
 ) -> Stats:
     """Drive a source through an estimate into sinks until the source ends or `stop` is set.
 
@@ -54,13 +58,14 @@ def run(
     estimate: one frame at a time (`DepthEstimator.step`), or `OverFrames`; runs in the calling thread.
     progress: called in the calling thread at most ten times a second, and once after the last frame.
     stop: ends the run after what is in flight; looked at between two frames, and while a live source sends none.
-    stale_after_s: a live source that sends nothing for so long is away: its last map is given to the sinks again,
-        marked stale, a few times a second. Sources of less than one frame in that time flicker between the two.
+    stale_after_s: a live source that sends nothing for so long, and for three times the usual, is away: its last map
+        is given to the sinks again, marked stale, a few times a second.
     timings: stages recorded elsewhere (`DepthEstimator.timings`), to be listed with the run's own.
+    controls: while they say so, a live run is paused: its frames are let go and its last map is held as above.
     Raises the first error of any worker; the other workers have ended by then. A live source's run goes on after a
     StepError, unless five come in a row.
     """
-    one = _Run(source, sinks, stop or threading.Event(), timings or StageTimes(), stale_after_s)
+    one = _Run(source, sinks, stop or threading.Event(), timings or StageTimes(), stale_after_s, controls or Controls())
     return one.finish(estimate, progress)
 
 
@@ -74,13 +79,18 @@ class _Run:
         stop: threading.Event,
         timings: StageTimes,
         stale_after_s: float,
+        controls: Controls,
     ) -> None:
         overflow = Overflow.REPLACE if source.info.live else Overflow.WAIT
         self._source = source
         self._sinks = {_label(sink, number): sink for number, sink in enumerate(sinks)}
         self._stop = stop
         self._timings = timings
-        self._stale_after_ns = round(stale_after_s * 1e9)
+        self._stale_after_s = stale_after_s
+        self._look_every_s = min(_LOOK_EVERY_S, stale_after_s)
+        self._controls = controls
+        self._rhythm = Rhythm(source.info.rate)
+        self._flicker = Flicker()
         self._last: DepthFrame | None = None
         self._ages = StageTimes()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
@@ -89,7 +99,7 @@ class _Run:
         }
         self._failing = threading.Lock()
         self._error: BaseException | None = None
-        self._began_ns = self._reported_ns = time.monotonic_ns()
+        self._began_ns = self._reported_ns = self._held_ns = time.monotonic_ns()
         self._frames_in = self._frames_out = self._resets = self._held = self._failures = 0
 
     def finish(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> Stats:
@@ -120,6 +130,7 @@ class _Run:
                 if frame is None:
                     break
                 self._frames_in += 1
+                self._rhythm.note(frame.captured_ns / 1e9)
                 self._frames.put(frame)
             self._frames.close()
         except BaseException as error:
@@ -133,6 +144,8 @@ class _Run:
             self._give(depth_frame)
             self._frames_out += 1
             self._resets += depth_frame.reset
+            # Once the frame is on its way.
+            self._flicker.add(depth_frame)
             self._report(progress)
 
     def _stepped(self, step: Callable[[Frame], DepthFrame], frames: Iterable[Frame]) -> Iterator[DepthFrame]:
@@ -167,24 +180,26 @@ class _Run:
             if self._stop.is_set():
                 self._source.close()
             try:
-                yield self._frames.take(min(_LOOK_EVERY_S, self._stale_after_ns / 1e9))
+                frame = self._frames.take(self._look_every_s)
+                if not self._controls.paused:
+                    yield frame
+                    continue
             except MailboxClosed:
                 return
             except TimeoutError:
-                self._hold(time.monotonic_ns())
-                self._report(progress)
+                pass
+            self._hold(time.monotonic_ns())
+            self._report(progress)
 
     def _hold(self, now_ns: int) -> None:
-        """Show the last map again, once it is old."""
-        if self._last is None:
+        """Show the last map again, once it is old and has not just been shown."""
+        if self._last is None or now_ns - self._held_ns < self._look_every_s * 5e8:
             return
-        frame = self._last.frame
-        age_ns = now_ns - frame.captured_ns
-        if age_ns < self._stale_after_ns:
+        age_ns = now_ns - self._last.frame.captured_ns
+        if age_ns < self._rhythm.away_after_s(self._stale_after_s) * 1e9:
             return
-        pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
-        shown = replace(frame, pts=pts, captured_ns=now_ns)
-        self._give(replace(self._last, frame=shown, reset=False, stale=True))
+        self._give(held(self._last, now_ns))
+        self._held_ns = now_ns
         self._held += 1
 
     def _write(self, label: str) -> None:
@@ -234,7 +249,16 @@ class _Run:
             elapsed_s=(time.monotonic_ns() - self._began_ns) / 1e9,
             ages=self._ages.summary(),
             stages=self._timings.summary(),
+            waiting=len(self._frames),
+            flicker=self._flicker.median,
+            sinks=tuple(self._sink_stats(label, sink) for label, sink in self._sinks.items()),
         )
+
+    def _sink_stats(self, label: str, sink: Sink) -> SinkStats:
+        outbox = self._outboxes[label]
+        if isinstance(sink, Watched):
+            return SinkStats(label, len(outbox), outbox.dropped + sink.dropped, sink.viewers, sink.sent_bytes)
+        return SinkStats(label, len(outbox), outbox.dropped)
 
 
 def _label(sink: Sink, number: int) -> str:

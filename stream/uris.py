@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
+from stream.sinks import numbered
 from stream.uritable import SINKS, SOURCES, Row
+from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
-FILE_SUFFIXES = (".mp4", ".mkv", ".npz")
+FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
@@ -61,9 +64,8 @@ class Remote:
 
     @property
     def _place(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"{host}{port}{self.path}"
+        return f"{bracketed(self.host)}{port}{self.path}"
 
     def __str__(self) -> str:
         login = "" if self.login is None else "***@"
@@ -163,8 +165,7 @@ class RtspServe:
     login: Login | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"rtsp://@{host}:{self.port}{self.path}"
+        return f"rtsp://@{bracketed(self.host)}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,8 @@ class NullOut:
         return "null:"
 
 
-SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn
-SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | NullOut
+SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn | WebRtcIn
+SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | WhipPublish | NullOut | DataOut
 
 
 def parse_source(text: str) -> SourceUri:
@@ -191,6 +192,9 @@ def parse_source(text: str) -> SourceUri:
             parts = _split(text)
             options = _options(parts, ("loop", "realtime"))
             return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+        case "whip" | "webrtc":
+            parts = _split(text)
+            return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
         case "camera":
             return _camera(text)
         case "test":
@@ -211,10 +215,18 @@ def parse_sink(text: str) -> SinkUri:
             if _is_ours(parts):
                 return _serve(parts)
             return RtspPublish(_remote(parts), _transport(parts))
+        case "webrtc":
+            parts = _split(text)
+            return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
+        case "whip" | "whips":
+            return whip_publish(_split(text))
         case "file":
             parts = _split(text)
             _options(parts, ())
             return _file_out(_path(parts))
+        case "ws" | "foxglove" | "zenoh" as scheme:
+            parts = _split(text)
+            return data_out(parts, _is_ours(parts), _options(parts, OPTIONS[scheme]))
         case "null":
             return NullOut()
         case None if text:
@@ -226,6 +238,8 @@ def parse_sink(text: str) -> SinkUri:
 def _file_out(path: Path) -> FileOut:
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
+    if path.suffix.lower() in numbered.SUFFIXES and not numbered.is_numbered(path):
+        raise UriError(f"there is one {path.suffix} for each frame: number them, such as depth/%06d{path.suffix}")
     return FileOut(path)
 
 
@@ -235,7 +249,7 @@ def _scheme_of(text: str) -> str | None:
     if found is None:
         return None
     scheme = found[1].lower()
-    return scheme if found[2] or scheme in ("camera", "test", "null", "file") else None
+    return scheme if found[2] or scheme in ("camera", "test", "null", "file", "zenoh") else None
 
 
 def _split(text: str) -> SplitResult:

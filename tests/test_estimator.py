@@ -14,6 +14,7 @@ from engines.errors import StepError
 from engines.spec import Unit
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
+from stream.policy import WindowPolicy
 from stream.sources.synthetic import SyntheticSource
 from tests.fakes import FakeSession, clip, frame, spec, textured
 
@@ -103,6 +104,14 @@ def test_a_long_gap_restarts_the_window(pause: int, restarts: bool) -> None:
     assert got[3].reset is restarts
 
 
+def test_a_slow_stream_keeps_its_window() -> None:
+    """Frames further apart than a gap may be: the first such one restarts, those after it are the stream's way."""
+    frames = [replace(one, pts=40 * one.index) for one in clip(8)]
+    assert resets(depths(DepthEstimator(FakeSession()), frames)) == [0, 1]
+    sparse = [*frames[:5], *(replace(one, pts=160 + 121 + 40 * (one.index - 5)) for one in frames[5:])]
+    assert resets(depths(DepthEstimator(FakeSession()), sparse)) == [0, 1, 5]
+
+
 def test_after_a_failed_step_the_stream_restarts() -> None:
     frames = clip(20)
     estimator = DepthEstimator(FakeSession(fail_at=10))
@@ -143,3 +152,8 @@ def test_memory_of_a_long_stream_does_not_grow() -> None:
         assert run(400) - settled < 50_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_policy_may_ignore_cuts() -> None:
+    stubborn = WindowPolicy("cuts ignored", resets_at_cuts=False)
+    assert resets(depths(DepthEstimator(FakeSession(), policy=stubborn), cut_clip())) == [0]

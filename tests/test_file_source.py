@@ -138,10 +138,12 @@ def test_output_fps_never_repeats_frames(tmp_path: Path) -> None:
         ([0, 10, 5, 20], [0, 10, 11, 20]),
         ([-15, -5, 5], [0, 1, 5]),
         ([500, 510, 0, 10, 20], [500, 510, 520, 530, 540]),
+        ([0, 10, 1010, 1020], [0, 10, 1010, 1020]),
+        ([0, 10, 1011, 1021, 5000, 30], [0, 10, 20, 30, 40, 50]),
     ],
 )
 def test_times_always_rise(given: list[int | None], mended: list[int]) -> None:
-    clock = _Clock(origin=0, step=10)
+    clock = _Clock(origin=0, step=10, longest=1000)
     assert [clock.mended(pts) for pts in given] == mended
 
 

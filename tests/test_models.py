@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def fake_accelerator() -> Accelerator:
 
 BARE = Machine(lambda _package: False, lambda: False, no_driver)
 WITH_TORCH = Machine(lambda _package: True, lambda: False, no_driver)
+WITH_BFLOAT16 = Machine(lambda _package: True, lambda: False, no_driver, lambda: True)
 WITH_GPU = Machine(lambda _package: True, lambda: True, no_driver)
 WITH_TENSORRT = Machine(lambda _package: True, lambda: True, fake_accelerator)
 TENSORRT_ONLY = Machine(lambda _package: False, lambda: False, fake_accelerator)
@@ -183,7 +185,44 @@ def test_an_engine_asked_for_is_taken_without_looking_for_a_faster_one(settings:
 def test_why_not_tensorrt_is_told(settings: Settings) -> None:
     put_checkpoint(settings)
     route = plan(SMALL, 480, 640, settings, WITH_TORCH)
-    assert route.reasons == "faster than torch on a CPU; not on tensorrt: there is no NVIDIA driver here"
+    assert route.reasons == (
+        "faster than torch on a CPU; not on openvino: it gains nothing on a processor without bfloat16; "
+        "not on tensorrt: there is no NVIDIA driver here"
+    )
+
+
+def test_openvino_runs_a_bfloat16_network_where_the_processor_has_it(settings: Settings) -> None:
+    checkpoint = put_checkpoint(settings)
+    route = plan(SMALL, 480, 640, settings, WITH_BFLOAT16)
+    bfloat16 = stored_network(Wanted(SMALL.model, precision=Precision.BF16), SIZE, settings)
+    assert (route.engine, route.network, route.checkpoint) == (Engine.OPENVINO, bfloat16, checkpoint)
+    assert route.precision is Precision.BF16
+    put_network(settings, Precision.BF16)
+    assert plan(SMALL, 480, 640, settings, WITH_BFLOAT16).checkpoint is None
+    exact = plan(Wanted(SMALL.model, precision=Precision.FP32), 480, 640, settings, WITH_BFLOAT16)
+    assert (exact.engine, exact.precision) == (Engine.ONNX, Precision.FP32)
+
+
+def test_openvino_runs_float32_where_it_is_asked_for(settings: Settings) -> None:
+    put_checkpoint(settings)
+    asked = Wanted(SMALL.model, engine=Engine.OPENVINO)
+    route = plan(asked, 480, 640, settings, WITH_TORCH)
+    assert (route.engine, route.precision) == (Engine.OPENVINO, Precision.FP32)
+    nano = plan(Wanted(find("nano"), engine=Engine.OPENVINO), 480, 640, settings, WITH_TORCH)
+    assert nano.engine is Engine.OPENVINO
+
+
+def test_openvino_is_passed_over_with_a_reason_and_refused_where_it_was_asked_for(settings: Settings) -> None:
+    put_network(settings)
+    absent = r"first .*`pip install 'depthcast\[openvino\]'`"
+    assert re.search(f"not on openvino: {absent}", plan(SMALL, 480, 640, settings, BARE).why)
+    for wanted in (
+        Wanted(SMALL.model, engine=Engine.OPENVINO),
+        Wanted(SMALL.model, precision=Precision.BF16),
+        Wanted(find("nano"), engine=Engine.OPENVINO),
+    ):
+        with pytest.raises(ModelError, match=absent):
+            plan(wanted, 480, 640, settings, BARE)
 
 
 @pytest.mark.parametrize(
@@ -229,12 +268,14 @@ def test_networks_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "kind", "message"),
     [
-        (Wanted(find("nano"), engine=Engine.TORCH), UsageError, "onnxruntime and TensorRT"),
+        (Wanted(find("nano"), engine=Engine.TORCH), UsageError, "onnxruntime, OpenVINO and TensorRT"),
         (Wanted(find("nano"), checkpoint=Path("a.pth")), UsageError, "add --model"),
         (Wanted(SMALL.model, checkpoint=Path("absent.pth")), ModelError, "no checkpoint at absent.pth"),
         (Wanted(SMALL.model, engine=Engine.TORCH, checkpoint=Path("a.onnx")), UsageError, "ONNX network"),
         (Wanted(SMALL.model, engine=Engine.TENSORRT), ModelError, "--engine tensorrt cannot run here"),
         (Wanted(SMALL.model, engine=Engine.TORCH, precision=Precision.FP16), UsageError, "torch runs fp32"),
+        (Wanted(SMALL.model, engine=Engine.ONNX, precision=Precision.BF16), UsageError, "onnx runs no bf16"),
+        (Wanted(SMALL.model, engine=Engine.OPENVINO, precision=Precision.FP16), UsageError, "gains nothing"),
     ],
 )
 def test_contradictions_fail(settings: Settings, wanted: Wanted, kind: type[DepthcastError], message: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.pacing import TICKS_PER_S, LiveClock, Pace, wait_before_try_s
+from stream.pacing import TICKS_PER_S, LiveClock, Pace, Rhythm, wait_before_try_s
 from stream.sources.limited import Limited
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
@@ -117,3 +117,28 @@ def test_a_limited_source_is_thinned() -> None:
     source = Limited(SyntheticSource(24, 32, Fraction(30)), 5, Fraction(10))
     assert [frame.pts for frame in source] == [0, 3, 6, 9, 12]
     assert source.info.rate == 10
+
+
+def test_a_slow_source_is_given_three_of_its_own_gaps() -> None:
+    rhythm = Rhythm()
+    assert rhythm.away_after_s(1.5) == 1.5
+    for second in range(3):
+        rhythm.note(float(second))
+    assert rhythm.away_after_s(1.5) == 3.0
+    assert rhythm.away_after_s(5) == 5
+
+
+def test_what_a_source_says_of_its_rate_counts_until_frames_tell() -> None:
+    rhythm = Rhythm(Fraction(1, 2))
+    assert rhythm.away_after_s(1.5) == 6.0
+    for tick in range(8):
+        rhythm.note(tick / 30)
+    assert rhythm.away_after_s(1.5) == 1.5
+
+
+def test_one_long_absence_does_not_make_a_source_slow() -> None:
+    rhythm = Rhythm()
+    times = [tick / 30 for tick in range(5)] + [60 + tick / 30 for tick in range(3)]
+    for time_s in times:
+        rhythm.note(time_s)
+    assert rhythm.away_after_s(1.5) == 1.5

@@ -16,7 +16,7 @@ from depthcast.models import PACKAGED_NANO
 from tests.tiny import make_clip
 
 ROOT = Path(__file__).parent.parent
-FOREIGN = ("torch", "tensorrt", "onnx", "onnxscript", "safetensors", "pytest")
+FOREIGN = ("torch", "openvino", "tensorrt", "onnx", "onnxscript", "safetensors", "pytest")
 
 
 def command(*words: str | Path, cwd: Path) -> str:
@@ -80,6 +80,6 @@ def test_constraints_pin_every_package_installed_here() -> None:
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for asked in [*project["dependencies"], *extras["export"], *extras["dev"]]:
+    for asked in [*project["dependencies"], *extras["export"], *extras["dev"], *extras["bench"]]:
         name = asked.partition(">")[0]
         assert version(name).partition("+")[0] == pinned[name], f"{name}: run `make test` with a fresh .venv"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import StepError
+from stream.controls import Controls, steered
 from stream.errors import SinkError, SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
@@ -196,6 +197,50 @@ def test_a_live_run_outlives_an_engine_that_stumbles(broken: list[int], is_survi
         return
     stats = run(source, stepped, [sink])
     assert (stats.failures, stats.resets, stats.frames_out) == (4, 2, 8)
+
+
+def test_a_paused_run_holds_its_last_map_and_goes_on_with_the_newest_frame() -> None:
+    controls, go, held, estimator = Controls(), threading.Event(), threading.Event(), step()
+
+    class Pausing(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            frames = super().__iter__()
+            yield next(frames)
+            assert go.wait(10)
+            yield from (next(frames) for _ in range(5))
+            assert held.wait(10)
+            controls.paused = False
+            yield from frames
+
+    class Seen(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            super().write(depth_frame)
+            controls.paused = controls.paused or not go.is_set()
+            go.set()
+            if depth_frame.stale:
+                held.set()
+
+    sink = Seen()
+    stats = run(Pausing(clip(8), live=True), estimator.step, [sink], stale_after_s=0.01, controls=controls)
+    fresh = [one.frame.index for one in sink.taken if not one.stale]
+    assert fresh[0] == 0
+    assert fresh[-1] == 7
+    assert not {1, 2, 3, 4, 5}.intersection(fresh)
+    assert stats.held >= 1
+    assert {one.frame.index for one in sink.taken if one.stale} == {0}
+
+
+def test_a_reset_that_was_wished_for_comes_with_the_next_frame() -> None:
+    controls, sink = Controls(), ListSink()
+    steered_step = steered(step(), controls)
+
+    def stepped(frame: Frame) -> DepthFrame:
+        if frame.index == 3:
+            controls.reset()
+        return steered_step(frame)
+
+    assert run(ListSource(clip(6)), stepped, [sink]).resets == 2
+    assert [one.frame.index for one in sink.taken if one.reset] == [0, 3]
 
 
 def test_a_slow_sink_slows_a_file_down_but_loses_nothing() -> None:

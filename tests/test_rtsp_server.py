@@ -25,7 +25,9 @@ from stream.sinks.rtsp import RtspServeSink
 from stream.sources.choose import open_source
 from stream.sources.paced import Paced
 from stream.sources.synthetic import SyntheticSource
+from stream.stats import Stats
 from stream.uris import Login, RtspServe, parse_source
+from tests.conditions import until
 from tests.fakes import FakeSession
 
 Port = int
@@ -345,14 +347,13 @@ def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("rate", [1, 120])
-def test_slow_and_fast_sources_are_served(rate: int) -> None:
+def test_slow_and_fast_sources_are_served_and_none_is_taken_for_absent(rate: int) -> None:
     source = Paced(SyntheticSource(120, 160, Fraction(rate)))
     sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True))
-    stop, estimator = threading.Event(), DepthEstimator(FakeSession(), gap_s=3)
-    stale_after_s = 3.0
-    running = threading.Thread(
-        target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop, "stale_after_s": stale_after_s}
-    )
+    stop, estimator, told = threading.Event(), DepthEstimator(FakeSession(), gap_s=3), list[Stats]()
+    # Looks every 0.1 s whether the source is away: far less than a second.
+    how = {"stop": stop, "stale_after_s": 0.1, "progress": told.append}
+    running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs=how)
     running.start()
     try:
         seen = numbers(sink.port, count=2 if rate == 1 else 20)
@@ -361,3 +362,20 @@ def test_slow_and_fast_sources_are_served(rate: int) -> None:
         running.join()
     assert None not in seen
     assert seen == sorted(set(seen))  # type: ignore[type-var]
+    assert told[-1].resets == 1
+    if rate == 1:
+        assert told[-1].held == 0
+
+
+def test_viewers_and_what_they_are_sent_are_counted() -> None:
+    with served() as sink:
+        assert (sink.viewers, sink.sent_bytes) == (0, 0)
+        with av.open(f"rtsp://127.0.0.1:{sink.port}/depth", options=PLAYER, timeout=5) as container:
+            next(container.decode(video=0))
+            assert sink.viewers == 1
+            first = sink.sent_bytes
+            assert first > 1000
+            next(container.decode(video=0))
+        until(lambda: sink.viewers == 0)
+        assert sink.sent_bytes > first
+        assert sink.dropped == 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.errors import UriError
+from stream.raw.header import Kind
 from stream.uris import (
     CameraIn,
     FileIn,
@@ -27,6 +29,7 @@ from stream.uris import (
     parse_source,
 )
 from stream.uritable import SINKS, SOURCES, Row, table
+from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish
 
 ROOT = Path(__file__).parent.parent
 CAMERA = Remote("rtsp", "192.0.2.1", None, "/stream1", "channel=1", Login("user", "secret"))
@@ -39,6 +42,7 @@ SOURCE_EXAMPLES: dict[str, SourceUri] = {
     "http://192.0.2.1:8080/video.mjpg": HttpIn(Remote("http", "192.0.2.1", 8080, "/video.mjpg")),
     "/dev/video0": CameraIn("/dev/video0"),
     "camera:0?size=640x480&rate=30": CameraIn("/dev/video0", (480, 640), Fraction(30)),
+    "whip://@:8080/camera": WebRtcIn("", 8080, "camera"),
     "test:?size=320x240&rate=15&frames=100": TestIn((240, 320), Fraction(15), 100),
 }
 SINK_EXAMPLES: dict[str, SinkUri] = {
@@ -47,7 +51,18 @@ SINK_EXAMPLES: dict[str, SinkUri] = {
     "depth.npz": FileOut(Path("depth.npz")),
     "rtsp://192.0.2.1:8554/depth": RtspPublish(Remote("rtsp", "192.0.2.1", 8554, "/depth")),
     "rtsp://@:8554/depth": RtspServe("", 8554, "/depth"),
+    "webrtc://@:8080/depth": WebRtcServe("", 8080, "depth"),
+    "whip://192.0.2.1:8889/depth/whip": WhipPublish(
+        "http://192.0.2.1:8889/depth/whip", "whip://192.0.2.1:8889/depth/whip"
+    ),
     "null:": NullOut(),
+    "depth/%06d.png": FileOut(Path("depth/%06d.png")),
+    "clouds/%06d.ply": FileOut(Path("clouds/%06d.ply")),
+    "depth.mcap": FileOut(Path("depth.mcap")),
+    "depth.ros2.mcap": FileOut(Path("depth.ros2.mcap")),
+    "ws://@:8080/raw?values=float16": RawServe("", 8080, "/raw", Kind.FLOAT16),
+    "foxglove://@:8765": FoxgloveServe("", 8765),
+    "zenoh:robot/depth?connect=tcp/192.0.2.1:7447": ZenohOut("robot/depth", connect="tcp/192.0.2.1:7447"),
 }
 
 
@@ -75,6 +90,8 @@ def test_every_sink_of_the_table_means_what_it_says(row: Row) -> None:
         ("file:name.mp4", FileIn(Path("name.mp4"))),
         ("RTSP://Cam/x", RtspIn(Remote("rtsp", "cam", None, "/x"))),
         ("rtsp://[2001:db8::1]:554/x", RtspIn(Remote("rtsp", "2001:db8::1", 554, "/x"))),
+        ("webrtc://secret@@[::1]:81/c", WebRtcIn("::1", 81, "c", "secret")),
+        ("webrtc://@/c", WebRtcIn("", 8080, "c")),
         ("rtsp://cam", RtspIn(Remote("rtsp", "cam", None, "/"))),
     ],
 )
@@ -91,7 +108,18 @@ def test_sources_beyond_the_table(text: str, meant: SourceUri) -> None:
         ("rtsp://u:p@:8554/d", RtspServe("", 8554, "/d", Login("u", "p"))),
         ("rtsp://@[::1]:8554/d", RtspServe("::1", 8554, "/d")),
         ("rtsp://u:p@host/d#udp", RtspPublish(Remote("rtsp", "host", None, "/d", "", Login("u", "p")), Transport.UDP)),
+        ("webrtc://@127.0.0.1:0/d.1", WebRtcServe("127.0.0.1", 0, "d.1")),
+        ("webrtc://@/d", WebRtcServe("", 8080, "d")),
+        ("webrtc://t%40ken@@[::1]:81/d", WebRtcServe("::1", 81, "d", "t@ken")),
+        ("webrtc://token@:81/d", WebRtcServe("", 81, "d", "token")),
+        ("whips://t%2F@cam/x?y=1", WhipPublish("https://cam/x?y=1", "whips://***@cam/x?***", "t/")),
+        ("whip://cam", WhipPublish("http://cam/", "whip://cam/")),
         ("file:///tmp/a.mkv", FileOut(Path("/tmp/a.mkv"))),
+        ("ws://@127.0.0.1:0/raw", RawServe("127.0.0.1", 0, "/raw")),
+        ("ws://@[::1]:80/a/b?values=float32", RawServe("::1", 80, "/a/b", Kind.FLOAT32)),
+        ("foxglove://@", FoxgloveServe("", 8765)),
+        ("zenoh:a?values=float32&listen=tcp/127.0.0.1:7447", ZenohOut("a", Kind.FLOAT32, None, "tcp/127.0.0.1:7447")),
+        ("a%d.exr", FileOut(Path("a%d.exr"))),
     ],
 )
 def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
@@ -116,6 +144,9 @@ def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
         ("file://host/x.mp4", "this machine"),
         ("file://", "names no file"),
         ("file:///x.mp4?loop=perhaps", "0 or 1"),
+        ("whip://host:81/c", "an @ before its address"),
+        ("webrtc://@:81/", "needs a name"),
+        ("whip://@:81/c?size=3", "takes no options"),
     ],
 )
 def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str) -> None:
@@ -133,6 +164,23 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
         ("rtsps://@:8554/d", "TLS proxy"),
         ("rtsp://@:8554/d?x=1", "takes no options"),
         ("file:///x.mp4?loop=1", "no options here"),
+        ("ws://host:80/raw", "is served here"),
+        ("ws://u:p@:80/raw", "no login"),
+        ("ws://@:80", "port and a name"),
+        ("ws://@/raw", "port and a name"),
+        ("ws://@:80/raw?values=int8", "uint16, float16, float32"),
+        ("foxglove://host", "is served here"),
+        ("zenoh:", "needs a key"),
+        ("depth.png", "number them"),
+        ("a%d%d.ply", "number them"),
+        ("%s.pcd", "number them"),
+        ("webrtc://host:81/d", "an @ before its address"),
+        ("whip://", "names no host"),
+        ("whip://@:81/x", "write webrtc://@"),
+        ("whip://t@@host:81/x", "write webrtc://@"),
+        ("webrtc://@:81/", "needs a name"),
+        ("webrtc://@:81/a/b", "needs a name"),
+        ("webrtc://@:81/d?viewers=3", "settings"),
     ],
 )
 def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) -> None:
@@ -143,7 +191,9 @@ def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) 
 def test_credentials_and_queries_are_never_shown_but_kept() -> None:
     camera = parse_source("rtsp://user:s3cret%2F@cam:554/x?token=t0ken")
     served = parse_sink("rtsp://user:s3cret@:8554/d")
-    for shown in (str(camera), repr(camera), str(served), repr(served)):
+    viewed = parse_sink("webrtc://s3cret@:8080/d")
+    brought = parse_sink("whip://s3cret@host/d?key=t0ken")
+    for shown in map(str, (camera, served, viewed, brought, [camera, served, viewed, brought])):
         assert "s3cret" not in shown
         assert "t0ken" not in shown
     assert str(camera) == "rtsp://***@cam:554/x?***"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -36,16 +37,19 @@ class _Told(logging.Handler):
 
 @contextmanager
 def told_logs() -> Iterator[None]:
-    """Inside the block, what the streaming core logs from level INFO on is said on standard error."""
-    logger, handler = logging.getLogger("stream"), _Told()
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Inside the block, what streaming and serving log from level INFO on is said on standard error."""
+    handler = _Told()
+    loggers = [logging.getLogger(name) for name in ("stream", "depthcast.service")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class FramesPerSecond(ProgressColumn):
@@ -66,6 +70,14 @@ def frame_progress(title: str, frames: int | None) -> Iterator[Callable[[int], N
 
 
 @contextmanager
+def streams_progress(names: Sequence[str]) -> Iterator[Callable[[str, str, int], None]]:
+    """A line for each stream; yields what is to be told (name, state, frames done)."""
+    with _bar(TextColumn("{task.fields[state]}"), TextColumn("{task.completed} frames"), FramesPerSecond()) as bar:
+        tasks = {name: bar.add_task(name, total=None, state="") for name in names}
+        yield lambda name, state, done: bar.update(tasks[name], completed=done, state=state)
+
+
+@contextmanager
 def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar with bytes done, bytes per second and the time left; yields what is to be told the bytes.
 
@@ -83,6 +95,14 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
         yield show
     finally:
         bar.stop()
+
+
+@contextmanager
+def share_progress() -> Iterator[Callable[[str, float | None], None]]:
+    """A bar for work whose share is known at times; yields what is to be told (what is being done, 0..1 or None)."""
+    with _bar(TaskProgressColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda words, share: bar.update(task, description=words, completed=share or 0, total=share and 1)
 
 
 @contextmanager

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from depthcast.board import Board
 from depthcast.commands.console import frame_progress, phase_progress, tell, told_logs
+from depthcast.commands.ending import Stop, summary
+from depthcast.commands.metrics import Metrics, measured
+from depthcast.commands.sensing import (
+    CameraOption,
+    CloudOption,
+    LimitsOption,
+    ScaleOption,
+    UndistortOption,
+    UnitOption,
+    sensing_of,
+)
+from depthcast.commands.streams import run_streams
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
 from depthcast.outputs import Look
 from depthcast.plan import Engine, Mode, Precision, Wanted
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.errors import UriError
@@ -62,11 +72,18 @@ SceneCut = Annotated[bool, typer.Option("--scene-cut/--no-scene-cut", help="Star
 LargestSize = Annotated[Resolution, typer.Option(help="Of the video; auto keeps the input's up to 1080p.")]
 
 
+Config = Annotated[
+    Path | None, typer.Option(help="A TOML file with many streams, in place of SOURCE and all other options.")
+]
+SourceText = Annotated[
+    str | None, typer.Argument(metavar="SOURCE", help="A video file, rtsp://…, http://…, /dev/video0, camera:0, test:.")
+]
+
+
 def run(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video file, rtsp://…, http://…, /dev/video0, camera:0 or test:.")
-    ],
-    output: Outputs,
+    context: typer.Context,
+    source: SourceText = None,
+    output: Outputs = (),  # type: ignore[assignment]
     model: Annotated[str, typer.Option(help="nano, VDA-Small, VDA-Base or VDA-Large.")] = NANO,
     metric: Annotated[bool, typer.Option("--metric", help="Metres instead of relative depth (VDA).")] = False,
     checkpoint: Checkpoint = None,
@@ -82,18 +99,41 @@ def run(
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     scene_cut: SceneCut = True,
+    camera: CameraOption = None,
+    undistort: UndistortOption = False,
+    unit: UnitOption = None,
+    limits: LimitsOption = None,
+    scale_to: ScaleOption = None,
+    cloud: CloudOption = None,
+    config: Config = None,
+    metrics: Metrics = None,
 ) -> None:
     """Turn a video or a camera's pictures into temporally consistent depth."""
+    if config is not None:
+        _refuse_beside_config(context)
+        run_streams(config, metrics)
+        return
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     look = Look(colormap, resolution, side_by_side)
-    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut)
-    stop = Stop()
+    sensing = sensing_of(camera, undistort, unit, limits, scale_to, cloud)
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
+    _run_one(job, metrics)
+
+
+def _run_one(job: Job, metrics: str | None) -> None:
+    stop, ports, board = Stop(), HttpPorts(), Board()
+    measured(metrics, board, ports)
     with ExitStack() as opened:
         with phase_progress() as progress:
-            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress))
+            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress, ports=ports))
         frames = ready.source.info.frames
         with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
-            outcome = ready.run(lambda stats: advance(stats.frames_out), stop.event)
+
+            def told(stats: Stats) -> None:
+                advance(stats.frames_out)
+                board.tell(ready.source.info.name, stats)
+
+            outcome = ready.run(told, stop.event)
     for note in outcome.notes:
         tell(note)
     print(summary(job, outcome.stats))
@@ -102,7 +142,22 @@ def run(
         raise typer.Exit(stop.status)
 
 
-def _source(text: str) -> SourceUri:
+def _refuse_beside_config(context: typer.Context) -> None:
+    """What the file says may not be said twice."""
+    given = [
+        parameter.opts[0] if parameter.opts[0].startswith("-") else "SOURCE"
+        for parameter in context.command.params
+        if parameter.name not in ("config", "metrics", None)
+        and (origin := context.get_parameter_source(str(parameter.name))) is not None
+        and origin.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(f"--config takes everything but --metrics from its file: write {', '.join(given)} there")
+
+
+def _source(text: str | None) -> SourceUri:
+    if text is None:
+        raise UsageError("nothing to read from: write SOURCE -o SINK, or --config FILE")
     try:
         return parse_source(text)
     except UriError as error:
@@ -117,44 +172,3 @@ def _outputs(texts: list[str], raw: Path | None) -> tuple[SinkUri, ...]:
     except UriError as error:
         raise UsageError(str(error)) from error
     return outputs if raw is None else (*outputs, FileOut(raw))
-
-
-class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish to finish; a second one ends the run at once."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.status = 0
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Listens inside the block."""
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.event.is_set():
-            raise KeyboardInterrupt
-        self.status = 128 + number
-        self.event.set()
-
-
-def summary(job: Job, stats: Stats) -> str:
-    """The closing line: what was written, how fast, and where the time went."""
-    stages = ", ".join(f"{stage.name} {stage.p50_ms:.1f}/{stage.p95_ms:.1f}" for stage in stats.stages)
-    written = ", ".join(str(uri) for uri in job.outputs) if stats.frames_out else "nothing written"
-    lost = "".join(
-        f", {count} {what}"
-        for count, what in (
-            (stats.dropped, "dropped"),
-            (stats.sink_dropped, "dropped at slow outputs"),
-            (stats.reconnects, "reconnects"),
-        )
-        if count
-    )
-    speed = f"{stats.frames_out} frames in {stats.elapsed_s:.1f} s ({stats.fps:.1f} fps{lost})"
-    return f"{written}: {speed}; p50/p95 ms: {stages}"

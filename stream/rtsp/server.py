@@ -58,12 +58,17 @@ class RtspServer:
         self.session_s = limits.session_s
         self.slow = 0
         """Viewers that were left because they did not keep up, so far."""
+        self.dropped = 0
+        """Access units that the event loop was too busy to take, so far."""
+        self.sent_bytes = 0
+        """Of RTP, to all viewers together, so far."""
         self._uri = uri
         self._limits = limits
         self._now_s = now_s
         self._sender = Sender(*(secrets.randbits(bits) for bits in (32, 16, 32)))
         self._viewers: dict[Viewer, asyncio.Task[None] | None] = {}
         self._pairs: dict[str, PortPair] = {}
+        self._playing = 0
         self._captured_s = self._reported_s = 0.0
         self._room = threading.BoundedSemaphore(_PENDING)
         self._key_wanted = threading.Event()
@@ -90,6 +95,11 @@ class RtspServer:
         """Open at the moment, playing or not."""
         return len(self._viewers)
 
+    @property
+    def viewers(self) -> int:
+        """Those who play at the moment."""
+        return self._playing
+
     def takes_key(self) -> bool:
         """Whether the next picture is to be one that can be decoded alone; asking clears the wish."""
         wanted = self._key_wanted.is_set()
@@ -99,6 +109,7 @@ class RtspServer:
     def send(self, unit: AccessUnit, captured_ns: int) -> None:
         """Hand over one picture, from any one thread; never waits."""
         if not self._room.acquire(blocking=False):
+            self.dropped += 1
             self._key_wanted.set()
             return
         with suppress(RuntimeError):
@@ -123,6 +134,7 @@ class RtspServer:
     def changed(self) -> None:
         """A viewer began or ceased to play."""
         playing = [viewer for viewer in self._viewers if viewer.is_playing]
+        self._playing = len(playing)
         if any(viewer.waits_for_key for viewer in playing):
             self._key_wanted.set()
         if playing:
@@ -182,11 +194,14 @@ class RtspServer:
         self._room.release()
         self._captured_s = captured_s
         packets = self._sender.packets(unit)
+        size = sum(map(len, packets))
         for viewer in list(self._viewers):
             if not viewer.send_rtp(packets, unit.is_key):
                 self.slow += 1
                 _LOG.warning("viewer %s of %s is too slow and was left", viewer.peer, self._uri)
                 viewer.leave()
+            elif viewer.is_playing and not viewer.waits_for_key:
+                self.sent_bytes += size
 
     def _heard(self, sender: tuple[str, int]) -> None:
         for viewer in self._viewers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stream.frame import DepthFrame
 
@@ -23,6 +23,26 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Drop the output and leave nothing behind; harmless when repeated or after `close`."""
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A sink that sends to somebody, and knows how much. Its figures may be asked for from any thread."""
+
+    @property
+    def viewers(self) -> int:
+        """Who are being sent pictures now."""
+        ...
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, so far, over all viewers."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Pictures taken and not sent, so far: not to any, or to one that was too slow for it."""
         ...
 
 

@@ -38,14 +38,38 @@ _CHOICES = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a stream must keep to.
+
+    baseline: the constrained baseline profile, which every browser decodes.
+    bitrate: at most so many bits per second, held over half a second; None: what the pictures need.
+    """
+
+    baseline: bool = False
+    bitrate: int | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """For FFmpeg's encoders."""
+        options = {"profile": "baseline"} if self.baseline else {}
+        if self.bitrate is not None:
+            options |= {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate // 2)}
+        return options
+
+
+FREE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """An encoder that works here; parameter_sets: SPS and PPS of its stream."""
 
     name: str
     parameter_sets: tuple[bytes, ...]
+    terms: Terms = FREE
 
 
-def choose_encoder(painter: Painter, rate: Fraction | None) -> Choice:
+def choose_encoder(painter: Painter, rate: Fraction | None, terms: Terms = FREE) -> Choice:
     """The first that can encode the painter's pictures. Raises SinkError where none can."""
     height, width = painter.size
     black = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
@@ -53,14 +77,14 @@ def choose_encoder(painter: Painter, rate: Fraction | None) -> Choice:
     picture.pts, picture.time_base = 0, LIVE_TIME_BASE
     for name in _CHOICES:
         try:
-            context = _opened(name, painter, rate)
+            context = _opened(name, painter, rate, terms)
             packets = [*context.encode(picture), *context.encode(None)]
         except (av.FFmpegError, OSError, ValueError):
             continue
         sets = tuple(one for packet in packets for one in units_of(bytes(packet)) if type_of(one) in PARAMETER_SETS)
         if len(sets) >= len(PARAMETER_SETS):
             _LOG.info("H.264 %sx%s by %s", width, height, name)
-            return Choice(name, sets)
+            return Choice(name, sets, terms)
     raise SinkError(f"no H.264 encoder takes pictures of {width}x{height}: install PyAV with libx264")
 
 
@@ -70,19 +94,23 @@ def options_of(name: str) -> dict[str, str]:
 
 
 class LiveEncoder:
-    """One encoder for all who watch one output; times are mended so that they rise."""
+    """One encoder for all who watch one output; times are mended so that they rise.
 
-    __slots__ = ("_context", "_painter", "_times")
+    Opened again, beginning with a key picture, when a new style of the painter's makes pictures of another size.
+    """
+
+    __slots__ = ("_choice", "_context", "_painter", "_rate", "_times")
 
     def __init__(self, choice: Choice, painter: Painter, rate: Fraction | None) -> None:
+        self._choice = choice
         self._painter = painter
+        self._rate = rate
         self._times = RisingTimes()
         with encoder_errors():
-            self._context = _opened(choice.name, painter, rate)
+            self._context = _opened(choice.name, painter, rate, choice.terms)
 
     def encode(self, depth_frame: DepthFrame, key: bool) -> AccessUnit:
         """One picture.
-
 
         key: it is to be decodable alone. Raises SinkError.
         """
@@ -91,6 +119,9 @@ class LiveEncoder:
         if key:
             picture.pict_type = PictureType.I
         with encoder_errors():
+            if not fits(self._context, picture):
+                size = picture.height, picture.width
+                self._context = _opened(self._choice.name, self._painter, self._rate, self._choice.terms, size)
             stream = b"".join(bytes(packet) for packet in self._context.encode(picture))
         units = tuple(one for one in units_of(stream) if type_of(one) != _DELIMITER_TYPE)
         is_key = any(type_of(one) == KEY_SLICE for one in units)
@@ -121,9 +152,16 @@ def encoder_errors() -> Iterator[None]:
         raise SinkError(f"the H.264 encoder failed: {error}") from error
 
 
-def set_up(context: VideoCodecContext, painter: Painter, rate: Fraction | None) -> None:
+def fits(context: VideoCodecContext, picture: av.VideoFrame) -> bool:
+    """The encoder was opened for pictures of this size."""
+    return (context.height, context.width) == (picture.height, picture.width)
+
+
+def set_up(
+    context: VideoCodecContext, painter: Painter, rate: Fraction | None, size: tuple[int, int] | None = None
+) -> None:
     """What both our own server and others are sent: the painter's pictures, a key picture every two seconds."""
-    painter.describe_to(context)
+    painter.describe_to(context, size)
     context.framerate = rate or _UNKNOWN_RATE
     context.time_base = LIVE_TIME_BASE
     context.gop_size = max(1, round(_KEY_EVERY_S * context.framerate))
@@ -131,10 +169,12 @@ def set_up(context: VideoCodecContext, painter: Painter, rate: Fraction | None) 
     context.thread_count = 2
 
 
-def _opened(name: str, painter: Painter, rate: Fraction | None) -> VideoCodecContext:
+def _opened(
+    name: str, painter: Painter, rate: Fraction | None, terms: Terms, size: tuple[int, int] | None = None
+) -> VideoCodecContext:
     context = av.CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
-    set_up(context, painter, rate)
-    context.options = options_of(name)
+    set_up(context, painter, rate, size)
+    context.options = options_of(name) | terms.options
     context.open()
     return context

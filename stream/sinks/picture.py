@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import av
 import numpy as np
 from av.codec.context import CodecContext
@@ -19,14 +21,22 @@ _BT709_MATRIX = 1
 """ITU-T H.273's number, which is not libswscale's."""
 
 
-class Painter:
-    """Draws one output's pictures, all of one size whatever the size of the frames.
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What may change between two pictures. side_by_side puts the original to the left of its depth."""
 
-    resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
+    colormap: Colormap = Colormap.GRAYSCALE
+    side_by_side: bool = False
+
+
+class Painter:
+    """Draws one output's pictures, all of one size whatever the size of the frames, until another style is set.
+
+    resolution: limits the size of one picture.
     A stale map is drawn at half its brightness.
     """
 
-    __slots__ = ("_colormap", "_converter", "_side_by_side", "_size", "_to_yuv")
+    __slots__ = ("_converter", "_size", "_to_yuv", "style")
 
     def __init__(
         self,
@@ -35,8 +45,8 @@ class Painter:
         resolution: Resolution = Resolution.AUTO,
         side_by_side: bool = False,
     ) -> None:
-        self._colormap = colormap
-        self._side_by_side = side_by_side
+        self.style = Style(colormap, side_by_side)
+        """Of the pictures from the next one on; may be set from any thread."""
         self._size = fit_resolution(info.height, info.width, resolution)
         self._converter, self._to_yuv = VideoReformatter(), VideoReformatter()
 
@@ -44,16 +54,17 @@ class Painter:
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures."""
         height, width = self._size
-        return height, 2 * width if self._side_by_side else width
+        return height, 2 * width if self.style.side_by_side else width
 
     def rgb(self, depth_frame: DepthFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] RGB."""
+        style = self.style
         height, width = self._size
         depth = (
             depth_frame.depth if depth_frame.depth.shape == self._size else resize_map(depth_frame.depth, *self._size)
         )
-        image = colourise(depth, depth_frame.range, depth_frame.unit, self._colormap)
-        if self._side_by_side:
+        image = colourise(depth, depth_frame.range, depth_frame.unit, style.colormap)
+        if style.side_by_side:
             image = np.hstack([to_rgb(depth_frame.frame.picture, height, width, self._converter), image])
         return image // np.uint8(2) if depth_frame.stale else image
 
@@ -69,10 +80,10 @@ class Painter:
             threads=1,
         )
 
-    def describe_to(self, context: CodecContext) -> None:
-        """Tell an encoder what `yuv` gives it."""
+    def describe_to(self, context: CodecContext, size: tuple[int, int] | None = None) -> None:
+        """Tell an encoder what `yuv` gives it. size: (height, width) of pictures of an earlier or a later style."""
         assert isinstance(context, VideoCodecContext)
-        context.height, context.width = self.size
+        context.height, context.width = size or self.size
         context.pix_fmt = "yuv420p"
         context.colorspace, context.color_range = _BT709_MATRIX, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

@@ -53,6 +53,8 @@ class RtspPublishSink:
         self._publication: Publication | None = None
         self.connections = 0
         """Times that the server took our stream, so far."""
+        self.sent_bytes = 0
+        """Of RTP, so far."""
         # A daemon: a name that takes long to be resolved must not keep the program alive.
         self._sender = threading.Thread(target=self._send, name="rtsp publisher", daemon=True)
         self._sender.start()
@@ -61,6 +63,11 @@ class RtspPublishSink:
     def dropped(self) -> int:
         """Pictures replaced by newer ones before they could be sent."""
         return self._pictures.dropped
+
+    @property
+    def viewers(self) -> int:
+        """1 while a server takes our stream; who watches there is not known here."""
+        return int(self._publication is not None)
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Take one picture, to be sent next. Raises SinkError when an earlier one could not be encoded."""
@@ -111,7 +118,9 @@ class RtspPublishSink:
         picture, is_first, reported_s = first, True, time.monotonic()
         try:
             while True:
-                publication.send(sender.packets(self._encoder.encode(picture, key=is_first)))
+                packets = sender.packets(self._encoder.encode(picture, key=is_first))
+                publication.send(packets)
+                self.sent_bytes += sum(map(len, packets))
                 is_first = False
                 now_s = time.monotonic()
                 if now_s - reported_s >= _REPORT_EVERY_S:

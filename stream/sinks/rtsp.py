@@ -36,6 +36,21 @@ class RtspServeSink:
         """The one that is listened on."""
         return self._server.port
 
+    @property
+    def viewers(self) -> int:
+        """Those who play at the moment."""
+        return self._server.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of RTP, to all viewers together, so far."""
+        return self._server.sent_bytes
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were encoded and not sent, so far."""
+        return self._server.dropped
+
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode and send one picture, ended by a delimiter: no player waits for the next one to see where it ends.
 

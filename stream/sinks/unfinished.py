@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +34,7 @@ class Unfinished:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise SinkError(f"cannot write {self.path}: {reason}") from error
+            raise SinkError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def commit(self) -> None:
         """Give the file its name; a file of that name is replaced."""

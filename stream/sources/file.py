@@ -25,8 +25,16 @@ _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 """FFmpeg draws any text as a video; nobody who passes a text file means that."""
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 """First bytes of files that only name other files or addresses, and may keep their reader waiting for more."""
+_REFERRING = frozenset({"concat", "dash", "hls", "imf", "lavfi", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"})
+"""Formats that are read from other files or addresses than the one that was named."""
+_MOST_PIXELS = 1 << 27
+"""Of one frame, 16K: what a file claims beyond that is believed to be a mistake, and no memory is taken for it."""
 _REORDERED_STEPS = 10
 """Times that fall back by more frames than this belong to a clock that was restarted."""
+_LONGEST_GAP_S = 1800
+"""Times that leap further belong to a clock that was damaged."""
+_LONGEST_GAP = 2**31 - 1
+"""In units of the time base: no frame of an MP4 lasts longer."""
 
 
 class FileSource:
@@ -39,7 +47,7 @@ class FileSource:
     """
 
     reconnects = 0
-    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "damaged")
+    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "_upright", "damaged")
 
     def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
         if max_frames is not None and max_frames < 1:
@@ -52,6 +60,7 @@ class FileSource:
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         try:
             video = _video_of(self._container, path)
+            self._upright = Upright()
             self._frames = self._decode(video)
             self._first = next(self._frames, None)
             if self._first is None:
@@ -62,7 +71,10 @@ class FileSource:
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
-        self._clock = _Clock(origin_of(video), _ticks(rate, _time_base_of(video)))
+        time_base = _time_base_of(video)
+        self._clock = _Clock(
+            origin_of(video), _ticks(rate, time_base), min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+        )
         self._info = self._described(video, rate, path.name)
 
     @property
@@ -94,7 +106,6 @@ class FileSource:
         self.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
-        upright = Upright()
         packets = self._container.demux(video)
         while True:
             try:
@@ -108,7 +119,7 @@ class FileSource:
             for picture in pictures:
                 assert isinstance(picture, av.VideoFrame)
                 self.damaged += picture.is_corrupt
-                yield upright.turned(picture)
+                yield self._upright.turned(picture)
 
     def _described(self, video: VideoStream, rate: Fraction | None, name: str) -> SourceInfo:
         assert self._first is not None
@@ -128,17 +139,19 @@ class FileSource:
             live=False,
             audio=bool(self._container.streams.audio),
             name=name,
+            turned=self._upright.degrees,
         )
 
 
 class _Clock:
-    """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges jumps back."""
+    """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges leaps."""
 
-    __slots__ = ("_last", "_origin", "_step")
+    __slots__ = ("_last", "_longest", "_origin", "_step")
 
-    def __init__(self, origin: int, step: int) -> None:
+    def __init__(self, origin: int, step: int, longest: int) -> None:
         self._origin = origin
         self._step = step
+        self._longest = longest
         self._last: int | None = None
 
     def mended(self, pts: int | None) -> int:
@@ -150,7 +163,7 @@ class _Clock:
             now = last + step
         else:
             now = pts - self._origin
-            if now < last - _REORDERED_STEPS * step:
+            if not last - _REORDERED_STEPS * step <= now <= last + self._longest:
                 self._origin = pts - (last + step)
                 now = last + step
             now = max(now, last + 1)
@@ -177,8 +190,13 @@ def _open(path: Path) -> InputContainer:
         raise SourceError(f"{path} is empty (0 bytes)")
     if head.startswith(_PLAYLISTS):
         raise SourceError(f"{path} is a playlist, not a video; name the video itself")
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(av.formats_available - _REFERRING),
+        "max_pixels": str(_MOST_PIXELS),
+    }
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         if head[4:8] == b"ftyp":
             raise SourceError(f"{path} is cut short: its index (moov) is missing; copy or record it again") from error
@@ -198,6 +216,11 @@ def _video_of(container: InputContainer, path: Path) -> VideoStream:
     video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
     if video.codec_context is None:
         raise SourceError(f"{path} holds a video in a codec that cannot be decoded here; convert it to H.264")
+    if video.height * video.width > _MOST_PIXELS:
+        raise SourceError(
+            f"{path} has {video.width}x{video.height} pixels a frame, more than can be used; scale it down"
+        )
+    video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
     video.thread_type = "AUTO"
     return video
 
@@ -212,6 +235,10 @@ def _time_base_of(video: VideoStream) -> Fraction:
 
 def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
+
+
+def _longest_gap(time_base: Fraction) -> int:
+    return min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

@@ -1,0 +1,1 @@
+"""The routes of the job API, in the shapes of the hosted one."""

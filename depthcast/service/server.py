@@ -1,0 +1,110 @@
+"""An HTTP server that runs beside the work of a process, in a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from depthcast.errors import UsageError
+from depthcast.service.logs import make_discreet
+
+_STARTING_S = 30.0
+_LEAVING_S = 3
+
+
+@contextmanager
+def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
+    """Serve the application inside the block; yields its URL. port 0 takes a free one; an empty host is every address.
+
+    Raises UsageError where the address cannot be listened on or the application does not start.
+    """
+    with _listening(host, port) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_LEAVING_S,
+                # What we send over WebSockets is compressed already.
+                ws_per_message_deflate=False,
+            )
+        )
+        ended = threading.Event()
+        thread = threading.Thread(target=_run, args=(server, listener, ended), name="http")
+        thread.start()
+        try:
+            _wait_until(lambda: server.started, ended)
+            yield _url(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve_until_stopped(
+    app: FastAPI, host: str, port: int, on_stop: Callable[[], None] | None = None, leaving_s: int = _LEAVING_S
+) -> None:
+    """Serve the application in the calling thread until Ctrl-C or SIGTERM. Raises UsageError as `serving` does.
+
+    on_stop: called at the first of these, while requests are still being answered. leaving_s: given to those.
+    """
+    with _listening(host, port) as listener:
+        print(f"serving {_url(listener)}", flush=True)
+        config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
+        make_discreet("", "uvicorn")
+        _Told(config, on_stop or (lambda: None)).run([listener])
+
+
+class _Told(uvicorn.Server):
+    """A server that says when it begins to stop: responses without an end of their own must be told."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, then wait for the answers that are under way."""
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+def _run(server: uvicorn.Server, listener: socket.socket, ended: threading.Event) -> None:
+    try:
+        server.run([listener])
+    finally:
+        ended.set()
+
+
+def _wait_until(started: Callable[[], bool], ended: threading.Event) -> None:
+    step_s = 0.01
+    for _ in range(round(_STARTING_S / step_s)):
+        if started():
+            return
+        if ended.wait(step_s):
+            break
+    raise UsageError("the HTTP server did not start: the lines above say why")
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    # An IPv6 socket on every address takes IPv4 too, where the machine has IPv6 at all.
+    everywhere = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=everywhere)
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {error}; choose another") from error
+    with listener:
+        # asyncio sets this for sockets of its own only; without it an answer's body waits 40 ms for its head's receipt.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"::": "localhost", "0.0.0.0": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"

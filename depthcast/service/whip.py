@@ -1,0 +1,152 @@
+"""WHIP and WHEP, both RFC 9725 in shape: an offer is posted, the answer comes back, the session is a resource."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import APIRouter, Request, Response
+
+from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
+from stream.webrtc.loop import LoopEnded
+
+T = TypeVar("T")
+_SDP = "application/sdp"
+_TRICKLE = "application/trickle-ice-sdpfrag"
+_SDP_LIMIT = 65536
+_PATIENCE_S = 15.0
+_RETRY_S = "5"
+_NO_SESSION = "there is no such session"
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Location, Retry-After",
+}
+_PREFLIGHT = {
+    **_CORS,
+    "Access-Control-Allow-Methods": "OPTIONS, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+    "Accept-Post": _SDP,
+}
+
+
+def sessions_router(path: str, door: Door, token: str | None = None) -> APIRouter:
+    """Peers come in through `door` by offers posted at `path`, such as `/whep/depth`.
+
+    token: what they must bring as `Authorization: Bearer …`, if anything.
+    """
+    router, endpoint = APIRouter(tags=["webrtc"]), _Endpoint(path, door, token)
+    for place in (path, path + "/{session}"):
+        router.add_api_route(place, _describe, methods=["OPTIONS"], include_in_schema=False)
+    router.add_api_route(path, endpoint.begin, methods=["POST"], status_code=201)
+    router.add_api_route(path + "/{session}", endpoint.trickle, methods=["PATCH"], status_code=204)
+    router.add_api_route(path + "/{session}", endpoint.end, methods=["DELETE"])
+    return router
+
+
+async def _describe() -> Response:
+    """What a browser asks before it posts from another site's page."""
+    return Response(status_code=204, headers=_PREFLIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    path: str
+    door: Door
+    token: str | None
+
+    async def begin(self, request: Request) -> Response:
+        """Bring an SDP offer; answered with the SDP answer and, as Location, the session's address."""
+        if refusal := _refusal(request, self.token, _SDP):
+            return refusal
+        response = await begun(request, self.path, self.door.open)
+        response.headers.update(_CORS)
+        return response
+
+    async def trickle(self, session: str, request: Request) -> Response:
+        """Bring further ICE candidates."""
+        if refusal := _refusal(request, self.token, _TRICKLE):
+            return refusal
+        fragment = await _body(request)
+        if fragment is None:
+            return _said(413, f"a fragment has at most {_SDP_LIMIT} bytes of UTF-8")
+        try:
+            is_there = await result_of(self.door.trickle(session, fragment))
+        except OfferError as error:
+            return _said(400, str(error))
+        except (LoopEnded, TimeoutError):
+            is_there = False
+        return Response(status_code=204, headers=_CORS) if is_there else _said(404, _NO_SESSION)
+
+    async def end(self, session: str, request: Request) -> Response:
+        """Leave."""
+        if refusal := _refusal(request, self.token, None):
+            return refusal
+        try:
+            is_there = await result_of(self.door.close(session))
+        except (LoopEnded, TimeoutError):
+            is_there = False
+        return Response(status_code=200, headers=_CORS) if is_there else _said(404, _NO_SESSION)
+
+
+async def begun(request: Request, path: str, opened: Callable[[str], Future[Answer]]) -> Response:
+    """Open a session with the offer that a request brings: 201 with the answer, or why not.
+
+    path: what the session's address begins with.
+    """
+    offer = await _body(request)
+    if offer is None:
+        return _said(413, f"an offer has at most {_SDP_LIMIT} bytes of UTF-8")
+    try:
+        answer = await result_of(opened(offer))
+    except OfferError as error:
+        return _said(400, str(error))
+    except OfferRefused as error:
+        return _said(422, str(error))
+    except Full as error:
+        return _said(503, str(error), {"Retry-After": _RETRY_S})
+    except (LoopEnded, TimeoutError):
+        return _said(503, "this stream is ending", {"Retry-After": _RETRY_S})
+    return Response(answer.sdp, 201, {"Location": f"{path}/{answer.session}"}, media_type=_SDP)
+
+
+async def result_of(future: Future[T]) -> T:
+    """What another thread's loop comes to; TimeoutError where it takes too long, or ends."""
+    waiting = asyncio.wrap_future(future)
+    done, _ = await asyncio.wait([waiting], timeout=_PATIENCE_S)
+    if not done or waiting.cancelled():
+        waiting.cancel()
+        raise TimeoutError
+    return waiting.result()
+
+
+def _refusal(request: Request, token: str | None, media_type: str | None) -> Response | None:
+    if token is not None:
+        given = request.headers.get("authorization", "")
+        if not secrets.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            return _said(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+    if media_type is not None:
+        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if given != media_type:
+            return _said(415, f"the body must be {media_type}, got {given or 'no type'}")
+    return None
+
+
+async def _body(request: Request) -> str | None:
+    """None where it is too long, or no text."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _SDP_LIMIT:
+            return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _said(status: int, words: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(words + "\n", status, {**_CORS, **(headers or {})}, media_type="text/plain")

@@ -1,0 +1,463 @@
+// The page: what is chosen, what is shown, and what is said about it.
+
+import { change, read, Refused, rememberKey, request } from "./api.js";
+import { draw } from "./chart.js";
+import { Figures, LatencyMeter } from "./latency.js";
+import { Peer } from "./peer.js";
+
+const CAMERA = "camera";
+const CAMERA_SIZE = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30, max: 60 } };
+const LOOK_EVERY_MS = 1000;
+const AGAIN_AFTER_MS = 2000;
+const one = (id) => document.getElementById(id);
+
+const page = {
+  options: null,
+  streams: [],
+  // What runs: {peer, meter, figures, path of its settings, name or null for the camera}.
+  session: null,
+  camera: null,
+  wished: false,
+  retry: null,
+};
+
+async function begin() {
+  wire();
+  await refresh();
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  if (page.streams.some((stream) => stream.name === wanted)) one("source").value = `stream:${wanted}`;
+  choose();
+  if (chosenStream()) start();
+  setInterval(look, LOOK_EVERY_MS);
+}
+
+async function refresh() {
+  page.options = await withKey(() => read("live/options"));
+  page.streams = (await withKey(() => read("live/streams"))).streams;
+  one("version").textContent = `depthcast ${page.options.version}`;
+  fillSources();
+  fillModels();
+  fillColours();
+  say(page.options.camera || page.streams.length ? "Ready." : "No stream is running here.");
+}
+
+// Asks for a key as often as the server wants one.
+async function withKey(action) {
+  for (;;) {
+    try {
+      return await action();
+    } catch (error) {
+      if (error.status !== 401 || !(await askForKey())) throw error;
+    }
+  }
+}
+
+function askForKey() {
+  const dialog = one("key-dialog");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      if (dialog.returnValue) rememberKey(one("key").value);
+      one("key").value = "";
+      resolve(Boolean(dialog.returnValue));
+    }, { once: true });
+  });
+}
+
+// --- what can be chosen
+
+function fillSources() {
+  const kept = one("source").value;
+  const groups = [];
+  if (page.options.camera) groups.push(group("This browser", [[CAMERA, "Camera of this device"]]));
+  const streams = page.streams.map(({ name, width, height }) => [`stream:${name}`, `${name} (${width}×${height})`]);
+  if (streams.length) groups.push(group("Running streams", streams));
+  if (!groups.length) groups.push(new Option("nothing to show yet", ""));
+  one("source").replaceChildren(...groups);
+  if ([...one("source").options].some((option) => option.value === kept)) one("source").value = kept;
+}
+
+function group(label, entries) {
+  const box = document.createElement("optgroup");
+  box.label = label;
+  box.append(...entries.map(([value, text]) => new Option(text, value)));
+  return box;
+}
+
+function fillModels() {
+  const models = page.options.camera?.models ?? [];
+  one("model").replaceChildren(...models.map(({ name, note }) => new Option(note ? `${name} – ${note}` : name, name)));
+}
+
+function fillColours() {
+  if (document.querySelector(".swatch")) return;
+  for (const name of page.options.colormaps) {
+    const label = document.createElement("label");
+    label.className = "swatch";
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "colormap", value: name });
+    const text = document.createElement("span");
+    const ramp = document.createElement("i");
+    ramp.dataset.colormap = name;
+    text.append(ramp, name);
+    label.append(input, text);
+    one("colours").append(label);
+  }
+  showColours("inferno");
+}
+
+async function fillDevices() {
+  const devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  const used = page.camera?.getVideoTracks()[0].getSettings().deviceId;
+  one("device").replaceChildren(...devices.map(({ deviceId, label }, place) => new Option(label || `camera ${place + 1}`, deviceId)));
+  if (used) one("device").value = used;
+  one("device-label").hidden = devices.length < 2 || Boolean(chosenStream());
+}
+
+const chosenStream = () => {
+  const { value } = one("source");
+  return value.startsWith("stream:") ? page.streams.find((stream) => stream.name === value.slice(7)) : undefined;
+};
+const chosenColours = () => document.querySelector("input[name=colormap]:checked")?.value;
+
+function choose() {
+  const stream = chosenStream();
+  const isCamera = one("source").value === CAMERA;
+  one("model-label").hidden = !isCamera;
+  one("device-label").hidden = !isCamera || one("device").options.length < 2;
+  one("shared-note").hidden = !stream;
+  one("start").disabled = !isCamera && !stream;
+  one("beside").disabled = !isCamera && !stream;
+  if (stream) {
+    showSettings(stream);
+    document.title = `${stream.name} – depthcast`;
+  } else {
+    one("beside").checked = true;
+    document.title = "depthcast";
+  }
+  showPair();
+  if (page.session) return;
+  if (isCamera) hint("The pictures of your camera go to this server and come back as depth.\nThey are not kept.");
+  else if (stream) hint("Not playing.");
+  else hint("No stream is running here.\nStart one with: depthcast run SOURCE -o webrtc://@:8080/NAME");
+}
+
+// --- what runs
+
+async function start() {
+  end();
+  page.wished = true;
+  one("start").textContent = "Stop";
+  say("Connecting…");
+  try {
+    await withKey(() => (chosenStream() ? watch(chosenStream()) : useCamera()));
+  } catch (error) {
+    failed(error);
+  }
+}
+
+async function useCamera() {
+  if (!window.isSecureContext || !navigator.mediaDevices) {
+    throw new Refused(0, "Browsers give cameras to https:// pages and to localhost only: open the page that way.");
+  }
+  if (!page.camera) {
+    const deviceId = one("device").value;
+    const video = deviceId ? { ...CAMERA_SIZE, deviceId: { exact: deviceId } } : { ...CAMERA_SIZE, facingMode: "environment" };
+    page.camera = await navigator.mediaDevices.getUserMedia({ video, audio: false });
+    if (!page.wished) return end();
+    page.camera.getVideoTracks()[0].addEventListener("ended", () => failed(new Refused(0, "The camera was taken away.")));
+  }
+  one("picture-video").srcObject = page.camera;
+  showPair();
+  fillDevices();
+  hint("Waiting for the first depth…");
+  const wishes = new URLSearchParams({ model: one("model").value, colormap: chosenColours() });
+  await connect(`live/camera?${wishes}`, page.camera, null);
+}
+
+async function watch(stream) {
+  hint("Waiting for the first picture…");
+  await connect(stream.watch, null, stream.name);
+}
+
+async function connect(path, camera, name) {
+  const peer = new Peer(page.options.ice_servers, camera, (reason) => lost(reason));
+  const video = one("depth-video");
+  video.srcObject = peer.stream;
+  const figures = new Figures();
+  const meter = new LatencyMeter(video, peer.channel, {
+    onPicture: () => figures.addPicture() === 1 && firstPicture(),
+    onLatency: (latencyMs) => figures.addLatency(latencyMs),
+    onEnd: (reason) => peer.lose(reason),
+  });
+  page.session = { peer, meter, figures, name, settings: name === null ? null : `live/streams/${encodeURIComponent(name)}`, failures: 0, hasBegun: false };
+  const mine = page.session;
+  showPair();
+  await peer.connect(path);
+  if (page.session !== mine) return peer.close();
+  if (name === null) mine.settings = peer.resource;
+}
+
+function firstPicture() {
+  if (page.session.hasBegun) return;
+  page.session.hasBegun = true;
+  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
+  hint("");
+  say(page.session.name === null ? "Live: your camera." : `Live: ${page.session.name}.`, "live");
+}
+
+function lost(reason) {
+  const isStream = page.session?.name !== null;
+  end(isStream);
+  say(reason, "alarm");
+  hint(isStream ? "Trying again…" : reason);
+  if (isStream) again();
+}
+
+function failed(error) {
+  const isBusy = error.status === 503;
+  const words = {
+    NotAllowedError: "The browser was not allowed to use the camera.",
+    NotFoundError: "This device has no camera.",
+    NotReadableError: "The camera is in use by another program.",
+    OverconstrainedError: "That camera is not there any more.",
+  };
+  const message = words[error.name] ?? error.message;
+  const isStream = Boolean(chosenStream());
+  end(isStream && page.wished);
+  say(message, "alarm");
+  hint(message);
+  if ((isStream && error.status === 0) || isBusy) again((error.retryAfterS ?? 2) * 1000);
+}
+
+// A stream that went away is asked for again until somebody says stop.
+function again(afterMs = AGAIN_AFTER_MS) {
+  clearTimeout(page.retry);
+  page.wished = true;
+  one("start").textContent = "Stop";
+  page.retry = setTimeout(async () => {
+    if (!page.wished) return;
+    try {
+      page.streams = (await read("live/streams")).streams;
+      if (chosenStream() || one("source").value === CAMERA) return start();
+    } catch {
+      // The server is away as well.
+    }
+    again();
+  }, afterMs);
+}
+
+function end(isToBeContinued = false) {
+  clearTimeout(page.retry);
+  const { session } = page;
+  page.session = null;
+  session?.meter.stop();
+  session?.peer.close();
+  one("depth-video").srcObject = null;
+  if (!isToBeContinued) {
+    page.wished = false;
+    page.camera?.getTracks().forEach((track) => track.stop());
+    page.camera = null;
+    one("picture-video").srcObject = null;
+    one("start").textContent = "Start";
+  }
+  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = true;
+  showPaused(false);
+  showFigures({ latencyMs: null, fps: null, points: [] }, null);
+  showPair();
+}
+
+// --- what is said
+
+function say(message, mood = "") {
+  const status = one("status");
+  if (status.textContent !== message) status.textContent = message;
+  status.dataset.mood = mood;
+}
+
+function hint(message) {
+  one("hint").textContent = message;
+  one("hint").hidden = !message;
+}
+
+function showSettings({ colormap, paused, side_by_side }) {
+  showColours(colormap);
+  showPaused(page.session ? paused : false);
+  if (page.session?.name !== null || chosenStream()) one("beside").checked = side_by_side;
+}
+
+function showColours(name) {
+  const input = document.querySelector(`input[name=colormap][value="${name}"]`);
+  if (input) input.checked = true;
+  one("ramp").dataset.colormap = name;
+}
+
+function showPaused(paused) {
+  one("pause").setAttribute("aria-pressed", String(paused));
+  one("pause").textContent = paused ? "Go on" : "Pause";
+  one("badge").hidden = !paused;
+}
+
+// Camera: two videos here. A running stream: one video, which the server may have put together.
+function showPair() {
+  const isPair = Boolean(page.camera) && !chosenStream() && one("beside").checked;
+  one("picture").hidden = !isPair;
+  one("stage").toggleAttribute("data-pair", isPair);
+  one("depth-name").textContent = chosenStream() ? chosenStream().name : "Depth";
+}
+
+function fitScreens() {
+  for (const video of document.querySelectorAll("video")) {
+    if (!video.videoWidth) continue;
+    video.closest("figure").style.setProperty("--ratio", (video.videoWidth / video.videoHeight).toFixed(4));
+  }
+}
+
+function showFigures({ latencyMs, fps, points }, dropped) {
+  one("latency").textContent = latencyMs === null ? "–" : Math.round(latencyMs);
+  one("fps").textContent = fps === null ? "–" : fps.toFixed(fps < 9.95 ? 1 : 0);
+  one("drops").textContent = dropped === null ? "–" : Math.round(100 * dropped.share);
+  one("drops-unit").textContent = dropped === null ? "" : "%";
+  one("drops-note").textContent = dropped === null ? "so that latency does not grow" : `${dropped.count} of ${dropped.of} pictures`;
+  draw(points, one("chart-line"), one("chart-area"));
+}
+
+// Once a second: figures, and settings that somebody else may have changed.
+async function look() {
+  const { session } = page;
+  if (!session?.settings) return lookForStreams();
+  const figures = session.figures.read();
+  if (!session.hasBegun) return;
+  let stream = null;
+  try {
+    stream = await read(session.settings);
+    session.failures = 0;
+  } catch (error) {
+    session.failures += 1;
+    if (error.status === 404 || session.failures > 5) {
+      if (page.session === session) lost(error.status === 404 ? "The stream has ended." : error.message);
+      return;
+    }
+  }
+  if (page.session !== session) return;
+  const late = await lateHere(session.peer.connection);
+  if (page.session !== session) return;
+  showFigures(figures, stream && droppedOf(stream.stats, late));
+  const spread = Math.ceil(session.meter.errorMs);
+  one("latency-note").textContent = session.name === null
+    ? "camera to screen, median of the last second"
+    : `server to screen, ±${spread} ms, median of the last second`;
+  if (stream && !session.changing) {
+    showSettings(stream);
+    one("fps-note").textContent = `${stream.model}, ${stream.width}×${stream.height}`;
+  }
+}
+
+async function lookForStreams() {
+  if (page.wished || !page.options) return;
+  try {
+    const { streams } = await read("live/streams");
+    const names = (all) => all.map(({ name }) => name).join("\n");
+    const isNew = names(streams) !== names(page.streams);
+    page.streams = streams;
+    if (isNew) {
+      fillSources();
+      choose();
+    }
+  } catch {
+    // Said when something is started.
+  }
+}
+
+function droppedOf({ frames_in, dropped, sink_dropped }, late) {
+  const count = dropped + sink_dropped + late;
+  return { count, of: frames_in, share: frames_in ? Math.min(1, count / frames_in) : 0 };
+}
+
+async function lateHere(connection) {
+  const report = await connection.getStats();
+  return [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video")?.framesDropped ?? 0;
+}
+
+// --- what is done
+
+async function wish(wishes) {
+  const { session } = page;
+  if (!session?.settings) return;
+  session.changing = true;
+  try {
+    showSettings(await change(session.settings, wishes));
+  } catch (error) {
+    say(error.message, "alarm");
+  } finally {
+    session.changing = false;
+  }
+}
+
+async function reset() {
+  try {
+    await request("POST", `${page.session.settings}/reset`);
+    say("Started anew.", "live");
+  } catch (error) {
+    say(error.message, "alarm");
+  }
+}
+
+async function fullscreen() {
+  const stage = one("stage");
+  if (document.fullscreenElement) await document.exitFullscreen();
+  else if (stage.requestFullscreen) await stage.requestFullscreen();
+  else one("depth-video").webkitEnterFullscreen?.();
+}
+
+function wire() {
+  one("controls").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (page.wished) {
+      end();
+      say("Stopped.");
+      choose();
+    } else {
+      start();
+    }
+  });
+  one("source").addEventListener("change", () => {
+    end();
+    choose();
+    history.replaceState(null, "", chosenStream() ? `#${encodeURIComponent(chosenStream().name)}` : location.pathname);
+    if (chosenStream()) start();
+  });
+  for (const id of ["model", "device"]) {
+    one(id).addEventListener("change", () => {
+      if (!page.wished) return;
+      end();
+      start();
+    });
+  }
+  one("colours").addEventListener("change", ({ target }) => {
+    one("ramp").dataset.colormap = target.value;
+    wish({ colormap: target.value });
+  });
+  one("beside").addEventListener("change", ({ target }) => {
+    if (chosenStream()) wish({ side_by_side: target.checked });
+    else showPair();
+  });
+  one("pause").addEventListener("click", () => {
+    const paused = one("pause").getAttribute("aria-pressed") !== "true";
+    showPaused(paused);
+    say(paused ? "Paused." : "Live.", paused ? "" : "live");
+    wish({ paused });
+  });
+  one("reset").addEventListener("click", reset);
+  one("fullscreen").addEventListener("click", fullscreen);
+  for (const video of document.querySelectorAll("video")) video.addEventListener("resize", fitScreens);
+  window.addEventListener("pagehide", () => end());
+  document.addEventListener("fullscreenchange", () => {
+    one("fullscreen").textContent = document.fullscreenElement ? "Leave full screen" : "Full screen";
+  });
+}
+
+begin().catch((error) => {
+  say(error.message, "alarm");
+  hint(error.message);
+});

@@ -1,0 +1,129 @@
+"""OpenVINO on the CPU, for networks in bfloat16: the matrix units of newer x86 processors, idle in ONNX Runtime.
+
+What is typed bfloat16 in the graph runs so; everything else stays as exact as it is typed. Processors without bfloat16
+compute all of it in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from engines.errors import EngineError, SpecError, StepError
+from engines.host import HostCache
+from engines.onnx import load_spec
+from engines.session import Cache, StepPlan
+from engines.spec import ModelSpec
+
+
+class OpenVinoCache(HostCache):
+    """The memory of B streams, bound for good to a request of its own."""
+
+    def __init__(self, compiled: openvino.CompiledModel, spec: ModelSpec, batch: int) -> None:
+        super().__init__(spec, batch)
+        self.request = compiled.create_infer_request()
+        for name, array in (self.inputs | self.outputs).items():
+            self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+
+class OpenVinoSession:
+    """Steps streams on OpenVINO. See `engines.session.Session`, and `engines.onnx.OnnxSession` for the arguments."""
+
+    def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
+        self._spec = load_spec(path, size)
+        if self._spec.kind != "step":
+            raise SpecError(f"{path.name} is a {self._spec.kind} graph, a stream needs a step graph")
+        self._compiled = load_graph(path, self._spec, threads)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description, its size fixed."""
+        return self._spec
+
+    def new_cache(self, batch: int = 1) -> OpenVinoCache:
+        """Preallocate and bind the memory of `batch` streams."""
+        return OpenVinoCache(self._compiled, self._spec, batch)
+
+    def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
+        """Run one frame of each stream; see `engines.session.Session.step`."""
+        assert isinstance(cache, OpenVinoCache)
+        cache.plan(plans)
+        try:
+            cache.request.infer()
+        except RuntimeError as error:
+            raise StepError(f"openvino failed in a step of {self._spec.name}: {error}") from error
+        cache.write(plans)
+        return cache.depth
+
+    def close(self) -> None:
+        """Free the graph."""
+        del self._compiled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class OpenVinoWindowSession:
+    """Whole windows on OpenVINO. See `engines.session.WindowSession` and `OpenVinoSession`."""
+
+    def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
+        self._spec = load_spec(path, size)
+        if self._spec.kind != "window":
+            raise SpecError(f"{path.name} is a {self._spec.kind} graph, offline mode needs a window graph")
+        self._compiled = load_graph(path, self._spec, threads)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's description, its size fixed."""
+        return self._spec
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
+        try:
+            depth: NDArray[np.float32] = self._compiled({"images": images})["depth"]
+        except RuntimeError as error:
+            raise StepError(f"openvino failed in a window of {self._spec.name}: {error}") from error
+        return depth
+
+    def close(self) -> None:
+        """Free the graph."""
+        del self._compiled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_graph(path: Path, spec: ModelSpec, threads: int | None) -> openvino.CompiledModel:
+    """Compile a graph for the CPU at the spec's size. Raises EngineError."""
+    settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        if spec.kind == "step" and spec.batch is not None:
+            model.reshape({name: list(array.shape) for name, array in HostCache(spec, spec.batch).inputs.items()})
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise EngineError(f"openvino cannot load {path.name}: {error}; export the model again") from error
+
+
+def has_bfloat16() -> bool:
+    """This processor computes in bfloat16."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,183 @@
+"""Coloured depth to somebody else's WHIP server, connected to again whenever it is lost.
+
+FFmpeg's own muxer is not used: PyAV holds the interpreter's lock while it waits for the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from aiortc import RTCSessionDescription
+
+from stream.frame import DepthFrame
+from stream.pacing import wait_before_try_s
+from stream.sinks.picture import Painter
+from stream.sources import SourceInfo
+from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
+from stream.webrtc.coding import Codec, capabilities, choose_codecs
+from stream.webrtc.corrections import Ice, Peer, agreed_codec
+from stream.webrtc.encoding import Encoding
+from stream.webrtc.loop import LoopThread
+from stream.webrtc.signalling import Refused, Session, begin, leave
+from stream.webrtcuris import WhipPublish
+
+_LOG = logging.getLogger(__name__)
+_LEAVE_S = 2.0
+
+T = TypeVar("T")
+
+
+class WhipPublishSink:
+    """Encodes while a server takes it; `write` never waits for one. An absent server is asked again, later and later.
+
+    bitrate: bits per second at most; timeout_s: of every wait for the server.
+    wait: sleeps so many seconds; replaced in tests. Raises SinkError when there is no encoder.
+    """
+
+    def __init__(
+        self,
+        uri: WhipPublish,
+        info: SourceInfo,
+        painter: Painter,
+        ice: Ice,
+        bitrate: int,
+        timeout_s: float = 5.0,
+        wait: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self._uri = uri
+        self._ice = ice
+        self._timeout_s = timeout_s
+        self._wait = wait
+        self._codecs = choose_codecs(painter, info.rate, bitrate)
+        self.connections = 0
+        """Times that the server took our stream, so far."""
+        self._loop = LoopThread("whip publisher")
+        self._broadcast = Broadcast(self._loop)
+        self._encoding = Encoding(self._codecs, painter, info.rate, self._broadcast)
+        self._ending = asyncio.Event()
+        self._life = self._loop.submit(self._live())
+
+    @property
+    def audience(self) -> Audience:
+        """One viewer where the server takes our stream, else none."""
+        return self._broadcast.audience
+
+    @property
+    def viewers(self) -> int:
+        """Who watch at the moment."""
+        return self.audience.viewers
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of encoded pictures, to all viewers together, so far."""
+        return self._broadcast.sent_bytes
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that could not be sent in time."""
+        return self.audience.dropped
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Encode and send one picture, where it is wanted. Raises SinkError."""
+        self._encoding.write(depth_frame)
+
+    def close(self) -> None:
+        """Leave the server, if that is heard at once; harmless when repeated."""
+        self._loop.call(self._ending.set)
+        with suppress(TimeoutError, CancelledError):
+            self._life.result(_LEAVE_S)
+        self._loop.close()
+
+    def abort(self) -> None:
+        """Leave."""
+        self.close()
+
+    async def _live(self) -> None:
+        """Connection after connection."""
+        failures = 0
+        ending = asyncio.create_task(self._ending.wait())
+        while not ending.done():
+            was_open = self.connections
+            living = asyncio.create_task(self._connected_once(ending))
+            reason = await living
+            if ending.done():
+                break
+            has_been = self.connections > was_open
+            if has_been or not failures:
+                _LOG.warning("%s does not take our stream (%s), trying again", self._uri, reason)
+            failures = 1 if has_been else failures + 1
+            waiting = asyncio.create_task(self._wait(wait_before_try_s(failures)))
+            await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+
+    async def _connected_once(self, ending: asyncio.Task[Any]) -> str:
+        """Connect and stay until either side leaves; says why it did not come to that, or ended."""
+        track: ViewerTrack | None = None
+        session: Session | None = None
+        peer = Peer(self._ice, lambda: self._broadcast.want_key(track.codec) if track is not None else None)
+        try:
+            track = ViewerTrack(self._codecs.preferred[0], peer, self._broadcast)
+            transceiver = peer.addTransceiver(track, direction="sendonly")
+            transceiver.setCodecPreferences(capabilities(self._codecs.preferred))
+            await peer.setLocalDescription()
+            session = await _aside(
+                lambda: begin(self._uri.url, peer.localDescription.sdp, self._uri.token, self._timeout_s)
+            )
+            changed = asyncio.Event()
+            peer.on("connectionstatechange", changed.set)
+            await peer.setRemoteDescription(RTCSessionDescription(session.sdp, "answer"))
+            track.codec = Codec(agreed_codec(transceiver))
+            return await self._sent(peer, changed, ending)
+        except (OSError, Refused) as error:
+            return str(error)
+        except Exception as error:
+            # aiortc raises whatever its parser stumbles over: the answer is a stranger's.
+            _LOG.debug("an answer cannot be used", exc_info=True)
+            return f"its answer cannot be used: {type(error).__name__}"
+        finally:
+            if track is not None:
+                self._broadcast.leave(track)
+            if session is not None:
+                there = session
+                await _aside(lambda: leave(there, self._uri.token, _LEAVE_S / 2))
+            await peer.close()
+
+    async def _sent(self, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
+        """Send from being connected until not being it any longer."""
+        is_open = False
+        while peer.connectionState not in ("failed", "closed"):
+            if peer.connectionState == "connected" and not is_open:
+                is_open = True
+                self.connections += 1
+                _LOG.info("publishing to %s", self._uri)
+            change = asyncio.create_task(changed.wait())
+            limit_s = None if is_open else self._timeout_s
+            done, _ = await asyncio.wait((change, ending), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            change.cancel()
+            changed.clear()
+            if ending in done:
+                return "we left"
+            if not done:
+                break
+        return "it left" if is_open else "no connection came about"
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """Work that blocks, in a thread that nobody has to wait for: a server may let us wait longer than we want to."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="whip request", daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -1,0 +1,1 @@
+"""WebRTC without HTTP: peers on an event loop of their own, offers in, answers out."""

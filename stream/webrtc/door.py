@@ -1,0 +1,206 @@
+"""Where peers come in: an offer is answered, and the connection kept until either side leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiortc import RTCSessionDescription
+from aiortc.exceptions import OperationError
+from aiortc.sdp import candidate_from_sdp
+
+from stream.errors import StreamError
+from stream.webrtc.corrections import Ice, Peer
+from stream.webrtc.loop import LoopThread
+
+_LOG = logging.getLogger(__name__)
+_ANSWER_S = 10.0
+_NEWCOMERS = 4
+"""Who may be about to take another's place at a time."""
+
+
+class OfferError(StreamError):
+    """An offer that cannot be read."""
+
+
+class OfferRefused(StreamError):
+    """An offer that can be read, of something that we do not have."""
+
+
+class Full(StreamError):
+    """No more peers at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """session: the name of the connection from now on."""
+
+    session: str
+    sdp: str
+
+
+class Guest(Protocol):
+    """What we do with one peer."""
+
+    def meet(self, peer: Peer) -> None:
+        """The offer is known: add tracks, take tracks. Raises OfferRefused."""
+        ...
+
+    def wants_key(self) -> None:
+        """The peer asks for a key picture."""
+        ...
+
+    def leave(self) -> None:
+        """The peer has gone, or never came."""
+        ...
+
+
+class Door:
+    """Peers that come by offers, at most `places` at a time. Its methods may be called from any thread.
+
+    invite: makes the guest of one peer, on the loop.
+    newest_only: once connected, a peer takes the place of any before it.
+    connect_s: who is not connected by then is left; others leave when ICE finds them gone, after half a minute.
+    """
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        ice: Ice,
+        places: int,
+        invite: Callable[[], Guest],
+        newest_only: bool = False,
+        connect_s: float = 15.0,
+    ) -> None:
+        self._loop = loop
+        self._ice = ice
+        self._places = places
+        self._invite = invite
+        self._newest_only = newest_only
+        self._connect_s = connect_s
+        self._peers: dict[str, tuple[Peer, Guest]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def peers(self) -> int:
+        """Connected, or about to be."""
+        return len(self._peers)
+
+    def open(self, offer: str, invite: Callable[[], Guest] | None = None) -> Future[Answer]:
+        """Answer an offer (SDP). Fails with OfferError, OfferRefused or Full; raises LoopEnded after the loop's end.
+
+        invite: for this offer, in place of the door's own.
+        """
+        return self._loop.submit(self._open(offer, invite or self._invite))
+
+    def close(self, session: str) -> Future[bool]:
+        """Leave a peer; False: there is none of that name."""
+        return self._loop.submit(self._leave(session))
+
+    def trickle(self, session: str, fragment: str) -> Future[bool]:
+        """Take further candidates of a peer (RFC 8840); False: there is none of that name. Fails with OfferError."""
+        return self._loop.submit(self._trickle(session, fragment))
+
+    async def leave_all(self) -> None:
+        """Say good-bye to every peer."""
+        await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
+
+    async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
+        if self.peers >= self._places + (_NEWCOMERS if self._newest_only else 0):
+            raise Full(f"there are {self._places} here already: try again later")
+        check_offer(offer)
+        guest = invite()
+        session = secrets.token_urlsafe(16)
+        peer = Peer(self._ice, guest.wants_key)
+        self._peers[session] = peer, guest
+        try:
+            await asyncio.wait_for(self._answered(peer, guest, offer), _ANSWER_S)
+        except BaseException:
+            await self._leave(session)
+            raise
+        self._watch_over(session, peer)
+        return Answer(session, peer.localDescription.sdp)
+
+    async def _answered(self, peer: Peer, guest: Guest, offer: str) -> None:
+        try:
+            await peer.setRemoteDescription(RTCSessionDescription(as_far_as_needed(offer), "offer"))
+        except OperationError as error:
+            raise OfferRefused("no codec in common: this is H.264 (constrained baseline) or VP8") from error
+        except Exception as error:
+            # aiortc raises whatever its parser stumbles over: the text is a stranger's.
+            _LOG.debug("an offer was refused", exc_info=True)
+            raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}"[:200]) from error
+        guest.meet(peer)
+        await peer.setLocalDescription()
+
+    def _watch_over(self, session: str, peer: Peer) -> None:
+        def look() -> None:
+            state = peer.connectionState
+            if state in ("connected", "failed", "closed"):
+                late.cancel()
+            if state in ("failed", "closed"):
+                self._leave_soon(session)
+            elif state == "connected" and self._newest_only and session in self._peers:
+                for other in tuple(self._peers)[: tuple(self._peers).index(session)]:
+                    self._leave_soon(other)
+
+        late = asyncio.get_running_loop().call_later(self._connect_s, self._leave_soon, session)
+        peer.on("connectionstatechange", look)
+        look()
+
+    def _leave_soon(self, session: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._left(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _left(self, session: str) -> None:
+        await self._leave(session)
+
+    async def _leave(self, session: str) -> bool:
+        found = self._peers.pop(session, None)
+        if found is None:
+            return False
+        peer, guest = found
+        guest.leave()
+        await peer.close()
+        return True
+
+    async def _trickle(self, session: str, fragment: str) -> bool:
+        found = self._peers.get(session)
+        if found is None:
+            return False
+        mid = re.search(r"(?m)^a=mid:(\S+)", fragment)
+        for line in re.findall(r"(?m)^a=candidate:(.{1,500}?)\r?$", fragment)[:50]:
+            try:
+                candidate = candidate_from_sdp(line)
+            except (ValueError, AssertionError) as error:
+                raise OfferError(f"a candidate cannot be read: {line[:100]}") from error
+            candidate.sdpMid = mid[1] if mid else "0"
+            if not candidate.ip.endswith(".local"):
+                await found[0].addIceCandidate(candidate)
+        return True
+
+
+def check_offer(offer: str) -> None:
+    """Raise OfferError for what aiortc would stumble over later, where nobody is told."""
+    if not offer.startswith("v=0"):
+        raise OfferError("this is no SDP: it begins with v=0")
+    if not re.search(r"(?m)^a=fingerprint:", offer):
+        raise OfferError("the offer has no DTLS fingerprint")
+    if not re.search(r"(?m)^m=video ", offer):
+        raise OfferError("the offer has no video")
+
+
+def as_far_as_needed(offer: str) -> str:
+    """Without what would only be in the way of connecting.
+
+    Browsers hide their addresses behind .local names; they find us by ours, so nobody need be asked for theirs. That
+    there are no more candidates to come is left out, or aioice would give up before they have found us.
+    """
+    return re.sub(r"(?m)^a=(?:candidate:(?:\S+ ){4}\S+\.local .*|end-of-candidates)\r?\n", "", offer)

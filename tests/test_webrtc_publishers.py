@@ -1,0 +1,290 @@
+"""WebRTC in, with FFmpeg's muxer and aiortc as publishers; and out to WHIP servers: ours, absent, hung, foreign."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from aiortc import RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
+
+from depthcast.service.app import create_app
+from depthcast.service.server import serving
+from depthcast.service.whip import sessions_router
+from stream.barcode import read
+from stream.errors import SourceError
+from stream.estimator import DepthEstimator
+from stream.frame import Frame
+from stream.pipeline import run
+from stream.preprocess import to_rgb
+from stream.sinks.picture import Painter
+from stream.sinks.whip import WhipPublishSink
+from stream.sources.synthetic import SyntheticSource
+from stream.sources.webrtc import PublishedSource, Reception
+from stream.webrtc.corrections import Peer
+from stream.webrtcuris import WhipPublish
+from tests.fakes import FakeSession, ListSink
+from tests.rtc import LOOPBACK, published
+from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name
+
+
+@contextmanager
+def receiving(token: str | None = None, port: int = 0) -> Iterator[tuple[Reception, str]]:
+    """Where publishers are received, and its address."""
+    with closing(Reception("whip://@127.0.0.1:0/camera", LOOPBACK)) as reception:
+        router = sessions_router("/whip/camera", reception.door, token)
+        with serving(create_app(router), "127.0.0.1", port) as url:
+            yield reception, f"{url}/whip/camera"
+
+
+def ffmpeg(url: str, size: tuple[int, int], frames: int, folder: Path) -> subprocess.Popen[bytes]:
+    words = [url, *map(str, size), str(frames), str(folder)]
+    return subprocess.Popen([sys.executable, "-m", "tests.whip_publisher", *words], cwd=ROOT)
+
+
+def numbers(frames: Iterator[Frame], count: int, width: int = 160) -> list[int | None]:
+    """Of what comes, in its left side."""
+    taken = (frame for frame, _ in zip(frames, range(count), strict=False))
+    return [read(to_rgb(one.picture, one.height, one.width)[:, :width]) for one in taken]
+
+
+def is_rising(seen: list[int | None]) -> bool:
+    return None not in seen and seen == sorted(set(seen))  # type: ignore[type-var]
+
+
+def test_ffmpeg_publishes_leaves_and_comes_back_with_another_size(tmp_path: Path) -> None:
+    with receiving() as (reception, url):
+        first = ffmpeg(url, (160, 120), 40, tmp_path)
+        with PublishedSource(reception, 20) as source:
+            assert (source.info.height, source.info.width, source.info.live) == (120, 160, True)
+            frames = iter(source)
+            before = [next(frames) for _ in range(6)]
+            assert is_rising([read(to_rgb(one.picture, 120, 160)) for one in before])
+            assert first.wait(20) == 0
+            wait_until(lambda: not reception.door.peers)
+            second = ffmpeg(url, (192, 144), 300, tmp_path)
+            after = next(frame for frame in frames if frame.height == 144)
+            assert source.reconnects == 1
+            assert is_rising(numbers(frames, 6, 192))
+            second.terminate()
+            second.wait(10)
+    assert (after.height, after.width) == (144, 192)
+    assert all(a.pts < b.pts and a.index < b.index for a, b in pairwise([*before, after]))
+
+
+def test_our_own_publisher_is_received_and_comes_back_when_the_server_does() -> None:
+    with receiving() as (_, url):
+        port = httpx.URL(url).port or 0
+    with published(url) as sink:
+        for times in (1, 2):
+            with receiving(port=port) as (reception, _), PublishedSource(reception, 20) as source:
+                assert (source.info.height, source.info.width) == (120, 320)
+                assert is_rising(numbers(iter(source), 6))
+            assert sink.connections == times
+            wait_until(lambda: not sink.audience.viewers)
+
+
+def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
+    with receiving() as (reception, url), ExitStack() as opened:
+        with published(url):
+            source = opened.enter_context(PublishedSource(reception, 20))
+        sink, stop, estimator = ListSink(), threading.Event(), DepthEstimator(FakeSession())
+        running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
+        running.start()
+        wait_until(lambda: any(frame.stale for frame in sink.taken))
+        with published(url):
+            wait_until(lambda: sink.taken and not sink.taken[-1].stale)
+        stop.set()
+        running.join()
+    states = [key for key, _ in groupby(frame.stale for frame in sink.taken)]
+    assert states[-3:-1] == [True, False] or states[-2:] == [True, False]
+    assert source.reconnects == 1
+    assert all(a.frame.pts < b.frame.pts for a, b in pairwise(sink.taken))
+
+
+def test_the_newest_publisher_is_heard() -> None:
+    with receiving() as (reception, url), PublishedSourceLater(reception) as later, published(url) as first:
+        source = later()
+        frames = iter(source)
+        next(frames)
+        with published(url) as second:
+            wait_until(lambda: source.reconnects)
+            wait_until(lambda: not first.audience.viewers or first.connections > 1)
+            assert second.connections
+            next(frames)
+
+
+class PublishedSourceLater(ExitStack):
+    """Opens the source when it is called, closes it at the end."""
+
+    def __init__(self, reception: Reception) -> None:
+        super().__init__()
+        self._reception = reception
+
+    def __call__(self) -> PublishedSource:
+        return self.enter_context(PublishedSource(self._reception, 20))
+
+
+def test_only_a_publisher_who_knows_the_token_comes_in() -> None:
+    with receiving("s3cret") as (reception, url):
+        with published(url, "wrong") as sink:
+            with pytest.raises(SourceError, match="no publisher came"):
+                PublishedSource(reception, 0.5)
+            assert not sink.connections
+        with published(url, "s3cret"), PublishedSource(reception, 20) as source:
+            assert is_rising(numbers(iter(source), 3))
+
+
+class Growing(VideoStreamTrack):
+    """A grey picture that becomes larger after a while, as a browser's does when the link becomes better."""
+
+    async def recv(self) -> av.VideoFrame:
+        pts, time_base = await self.next_timestamp()
+        size = (120, 160, 3) if pts < 30_000 else (240, 320, 3)
+        picture = av.VideoFrame.from_ndarray(np.full(size, 128, np.uint8), format="rgb24")
+        picture.pts, picture.time_base = pts, time_base
+        return picture
+
+
+async def publishing(url: str, lossy: bool, until: Callable[[], Awaitable[None]]) -> str:
+    """aiortc's own encoder, with sound; says what was answered."""
+    peer = Peer(LOOPBACK)
+    peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
+    peer.addTransceiver(Growing(), direction="sendrecv")
+    await peer.setLocalDescription()
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(url, content=peer.localDescription.sdp, headers=SDP)
+    await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+    if lossy:
+        lose_every(peer, 7)
+    await until()
+    await peer.close()
+    return answer.text
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_a_size_that_changes_in_mid_stream_arrives_and_sound_is_declined(lossy: bool) -> None:
+    answers: list[str] = []
+    with receiving() as (reception, url):
+        ended = threading.Event()
+
+        async def until() -> None:
+            await asyncio.to_thread(ended.wait)
+
+        publisher = threading.Thread(target=lambda: answers.append(asyncio.run(publishing(url, lossy, until))))
+        publisher.start()
+        with PublishedSource(reception, 20) as source:
+            frames = iter(source)
+            assert (source.info.height, source.info.width) == (120, 160)
+            assert next(frame for frame in frames if frame.height == 240).width == 320
+            assert sum(1 for _ in zip(frames, range(5), strict=False)) == 5
+            assert source.reconnects == 0
+            ended.set()
+            publisher.join()
+    sound, pictures = answers[0].split("m=audio")[1].split("m=video")
+    assert "a=inactive" in sound
+    assert "a=recvonly" in pictures
+
+
+def test_who_never_connects_takes_nobodys_place() -> None:
+    with receiving() as (reception, url), published(url) as sink, PublishedSource(reception, 20) as source:
+        frames = iter(source)
+        next(frames)
+        strangers = [httpx.post(url, content=offer(direction="sendonly"), headers=SDP).status_code for _ in range(5)]
+        assert strangers == [201] * 4 + [503]
+        numbers(frames, 20)
+        assert (sink.connections, source.reconnects) == (1, 0)
+
+
+def test_an_offer_to_watch_is_no_publisher() -> None:
+    with receiving() as (reception, url):
+        answer = httpx.post(url, content=offer(), headers=SDP)
+        assert answer.status_code == 422
+        assert "sends no video" in answer.text
+        assert not reception.door.peers
+
+
+def test_close_ends_the_wait_for_pictures() -> None:
+    with receiving() as (reception, url), published(url), PublishedSource(reception, 20) as source:
+        threading.Timer(0.2, source.close).start()
+        assert sum(1 for _ in source) < 300
+
+
+def test_an_absent_server_is_no_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    source = SyntheticSource(120, 160, frames=5)
+    uri = WhipPublish(f"http://127.0.0.1:{port}/whip", "whip://x")
+    sink = WhipPublishSink(uri, source.info, Painter(source.info), LOOPBACK, 4_000_000)
+    assert run(source, DepthEstimator(FakeSession()).step, [sink]).frames_out == 5
+    assert sink.connections == 0
+
+
+def test_a_server_that_never_answers_stops_neither_the_run_nor_its_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        uri = WhipPublish(f"http://127.0.0.1:{hung.getsockname()[1]}/whip", "whip://x")
+        source = SyntheticSource(120, 160, frames=60)
+        sink = WhipPublishSink(uri, source.info, Painter(source.info), LOOPBACK, 4_000_000, timeout_s=4)
+        began = time.monotonic()
+        assert run(source, DepthEstimator(FakeSession()).step, [sink]).frames_out == 60
+        assert time.monotonic() - began < 3.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n", "HTTP 404: no"),
+        (b"HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 3\r\n\r\nv=0", "its answer cannot be used"),
+        (b"SSH-2.0-server\r\n", "no HTTP"),
+        (b"HTTP/1.1 307 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n", "redirected without end"),
+        (b"HTTP/1.1 307 Moved\r\nLocation: ftp://x/\r\nContent-Length: 0\r\n\r\n", "another protocol"),
+    ],
+)
+def test_a_server_that_says_no_is_named_once(answer: bytes, words: str, caplog: pytest.LogCaptureFixture) -> None:
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+
+        def serve() -> None:
+            while not ended.is_set():
+                try:
+                    asker, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with asker:
+                    asker.settimeout(2)
+                    head = b""
+                    while b"\r\n\r\n" not in head:
+                        head += asker.recv(65536)
+                    asker.sendall(answer)
+
+        serving_it = threading.Thread(target=serve)
+        serving_it.start()
+        with published(f"http://127.0.0.1:{server.getsockname()[1]}/whip"):
+            wait_until(lambda: words in caplog.text)
+        ended.set()
+        serving_it.join()
+    assert caplog.text.count("does not take our stream") == 1
