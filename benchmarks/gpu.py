@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
-from benchmarks.machine import conditions, write_result
+from benchmarks.machine import RESULTS, conditions, write_result
+from benchmarks.weights import random_checkpoint
 from engines.backend import Backend, choose_backend, load_backend, load_device
 from engines.device import Device
 from engines.errors import EngineError
@@ -29,12 +28,10 @@ from engines.store import BatchRange, BuildOptions, EngineStore, Verification
 from engines.tensorrt import TensorRtSession
 from export.config import CONFIGS
 from export.errors import ExportError
-from export.model.depth import VideoDepthAnything
 from export.to_onnx import Parity, export_step
 from export.to_tensorrt import Check, ready_engine, request
 from stream.window import FeatureWindow
 
-RESULTS = Path(__file__).parent / "results"
 WARM = 100
 """Frames before the clock starts: past the window's length, so that every slot has been recorded."""
 
@@ -161,18 +158,6 @@ def repeat(step: Callable[[], None], seconds: float) -> None:
             return
 
 
-def random_checkpoint(model: str, folder: Path) -> Path:
-    """Random weights, the same each time."""
-    path = folder / f"{model}-random.safetensors"
-    if not path.exists():
-        torch.manual_seed(0)
-        network = VideoDepthAnything(CONFIGS[model]).eval().requires_grad_(False)
-        # Keeps the last ReLU from hiding every difference.
-        network.get_parameter("head.scratch.output_conv2.2.bias").fill_(6.0)
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-    return path
-
-
 def measure_all(
     setting: Setting, sizes: Sequence[tuple[int, int]], batches: Sequence[int], budget_s: float
 ) -> tuple[list[Part], list[str]]:
@@ -239,7 +224,7 @@ def main() -> None:
         "gpu": device.name,
         "capability": "{}.{}".format(*device.capability),
         "memory_bytes": device.memory().total_bytes,
-        "conditions": asdict(replace(conditions("onnx"), engine=backend.label)),
+        "conditions": asdict(conditions("tensorrt")),
         "parts": [asdict(part) for part in parts],
         "left_out": left_out,
     }

@@ -2,8 +2,10 @@
 
 Official form, run by torch: the window's cached features are concatenated, keys and values of all 32 frames are
 projected again for every new frame, attention is written out (on a CPU the official code has no fused one), and fusion
-blocks convolve after they resize. Cheap form: the exported step on ONNX Runtime. Both run in turn in one process on the
-same picture, and their maps are compared. Speed does not depend on the values of the weights, so random ones do.
+blocks convolve after they resize. Cheap form: the exported step, in float32 on ONNX Runtime and with the backbone's
+linear maps in bfloat16 on OpenVINO. All run in turn in one process on the same pictures, and their maps are compared.
+Speed does not depend on the values of the weights, so random ones do. `benchmarks.side_by_side` does the same against a
+checkout of the official code itself.
 
     python -m benchmarks.official_form --size 252x252 --rounds 15
 """
@@ -13,22 +15,25 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.machine import conditions, write_result
+from benchmarks.machine import RESULTS, conditions, write_result
+from benchmarks.measure import Durations, Ratio, interleave
+from benchmarks.weights import random_checkpoint
 from engines.onnx import OnnxSession
+from engines.openvino import OpenVinoSession
+from engines.session import Session
+from engines.spec import Precision
 from export.config import CONFIGS
 from export.model.depth import VideoDepthAnything
 from export.model.dinov2 import Attention
@@ -36,9 +41,17 @@ from export.model.dpt import FusionBlock, resize
 from export.model.temporal import TemporalAttention, TemporalModule
 from export.to_onnx import Parity, export_step
 from export.verify import moving_picture, normalised
+from export.weights import load_network
 from stream.window import FeatureWindow, frames_of
 
-RESULTS = Path(__file__).parent / "results"
+Map = NDArray[np.float32]
+OFFICIAL = "official form, torch"
+ENGINES: dict[str, tuple[type[OnnxSession] | type[OpenVinoSession], Precision]] = {
+    "onnx": (OnnxSession, "fp32"),
+    "openvino": (OpenVinoSession, "bf16"),
+}
+COMPARED = 3
+"""Frames whose maps are compared before anything is measured."""
 
 
 class OfficialStream:
@@ -50,7 +63,7 @@ class OfficialStream:
         self.kept: list[list[Tensor]] = []  # for each frame, features [P, 1, C] of the eight attentions
 
     @torch.inference_mode()
-    def step(self, image: NDArray[np.float32], frames: Sequence[int]) -> NDArray[np.float32]:
+    def step(self, image: Map, frames: Sequence[int]) -> Map:
         """Depth [H, W] of image [3, H, W], whose window is `frames`, the new frame last."""
         features: list[Tensor] = []
 
@@ -61,7 +74,7 @@ class OfficialStream:
         self.kept.append(features)
         if len(self.kept) > 42:
             self.kept[-42] = []  # as the official list, which keeps the first frame and the last 41
-        picture: NDArray[np.float32] = depth[0].numpy()
+        picture: Map = depth[0].numpy()
         return picture
 
     def _module(self, module: TemporalModule, x: Tensor, cached: Sequence[int], features: list[Tensor]) -> Tensor:
@@ -123,56 +136,61 @@ def attend_last(attention: TemporalAttention, window: Tensor) -> Tensor:
     return out
 
 
-def measure(model: str, size: tuple[int, int], threads: int, warmup: int, rounds: int) -> dict[str, Any]:
-    """Alternate both forms over one stream; milliseconds of each and the median of the frame-by-frame ratios."""
+def frames_through(official: OfficialStream, session: Session) -> Iterator[Map]:
+    """The official form's maps [H, W] of a moving picture, without end."""
+    t = 0
+    while True:
+        picture = normalised(moving_picture(session.spec, t), session.spec)
+        yield official.step(picture, [frame for frame in frames_of(session.spec.window, t) if frame is not None])
+        t += 1
+
+
+def frames_of_session(session: Session) -> Iterator[Map]:
+    """The same of an exported step."""
+    cache, window = session.new_cache(), FeatureWindow(session.spec.window)
+    t = 0
+    while True:
+        cache.image[0] = normalised(moving_picture(session.spec, t), session.spec)
+        yield session.step(cache, [window.plan()])[0]
+        t += 1
+
+
+def measure(model: str, size: tuple[int, int], threads: int, warm_up: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds of each form, how often the official one fits into its time, and how far its maps depart."""
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    network = VideoDepthAnything(CONFIGS[model]).eval().requires_grad_(False)
-    network.get_parameter("head.scratch.output_conv2.2.bias").fill_(
-        6.0
-    )  # keeps the last ReLU from hiding every difference
-    with tempfile.TemporaryDirectory() as folder:
-        weights, graph = Path(folder, "w.safetensors"), Path(folder, "step.onnx")
-        save_file(network.state_dict(), weights)
-        export_step(CONFIGS[model], weights, graph, size, parity=Parity(frames=0))
-        with OnnxSession(graph, threads=threads) as session:
-            official_ms, cheap_ms, difference = alternate(network, session, warmup, rounds)
-    ratios = [slow / fast for slow, fast in zip(official_ms, cheap_ms, strict=True)]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+        weights = random_checkpoint(model, Path(folder))
+        sessions: dict[str, Session] = {}
+        for name, (kind, precision) in ENGINES.items():
+            graph = Path(folder, f"{precision}.onnx")
+            export_step(CONFIGS[model], weights, graph, size, precision=precision, parity=Parity(frames=0))
+            session = kind(graph, threads=threads)
+            opened.callback(session.close)
+            sessions[name] = session
+        official = OfficialStream(load_network(CONFIGS[model], weights), *size)
+        streams = {OFFICIAL: frames_through(official, sessions["onnx"])}
+        streams |= {name: frames_of_session(session) for name, session in sessions.items()}
+        first = [{name: next(stream).copy() for name, stream in streams.items()} for _ in range(COMPARED)]
+        steps: dict[str, Callable[[], object]] = {name: partial(next, stream) for name, stream in streams.items()}
+        taken = interleave(steps, rounds, warm_up)
     return {
-        "official_torch_ms": round(median(official_ms), 1),
-        "cheap_onnx_ms": round(median(cheap_ms), 1),
-        "ratio": round(median(ratios), 2),
-        "ratio_quartiles": [round(float(q), 2) for q in np.quantile(ratios, (0.25, 0.75))],
-        "largest_difference_over_mean_depth": difference,
+        "official": asdict(Durations.of(taken[OFFICIAL])),
+        "engines": [
+            {
+                "engine": conditions(name).engine,
+                "precision": ENGINES[name][1],
+                "durations": asdict(Durations.of(taken[name])),
+                "ratio": asdict(Ratio.of(taken[OFFICIAL], taken[name])),
+                "departure": max(_departure(maps[name], maps[OFFICIAL]) for maps in first),
+            }
+            for name in sessions
+        ],
     }
 
 
-def alternate(
-    network: VideoDepthAnything, session: OnnxSession, warmup: int, rounds: int
-) -> tuple[list[float], list[float], float]:
-    """Milliseconds of the official and of the cheap step for each counted frame, and how far their maps differ."""
-    official = OfficialStream(network, *session.spec.size)
-    cache, window = session.new_cache(), FeatureWindow(session.spec.window)
-    official_ms, cheap_ms, worst = [], [], 0.0
-    for t in range(warmup + rounds):
-        picture = normalised(moving_picture(session.spec, t), session.spec)
-        frames = [frame for frame in frames_of(session.spec.window, t) if frame is not None]
-        cache.image[0] = picture
-        plan = window.plan()
-        slow_ms, wanted = timed(lambda p=picture, f=frames: official.step(p, f))  # type: ignore[misc]
-        fast_ms, got = timed(lambda p=plan: session.step(cache, [p])[0])  # type: ignore[misc]
-        worst = max(worst, float(np.abs(got - wanted).max() / max(np.abs(wanted).mean(), 1e-6)))
-        if t >= warmup:
-            official_ms.append(slow_ms)
-            cheap_ms.append(fast_ms)
-    return official_ms, cheap_ms, worst
-
-
-def timed(step: Callable[[], NDArray[np.float32]]) -> tuple[float, NDArray[np.float32]]:
-    """Milliseconds of a call, and what it returned."""
-    began = time.perf_counter()
-    result = step()
-    return (time.perf_counter() - began) * 1e3, result
+def _departure(got: Map, wanted: Map) -> float:
+    """Mean absolute difference over the mean of what is wanted."""
+    return float(np.abs(got - wanted).mean() / np.abs(wanted).mean())
 
 
 def main() -> None:
@@ -181,7 +199,7 @@ def main() -> None:
     parser.add_argument("--model", default="VDA-Small", choices=list(CONFIGS))
     parser.add_argument("--size", default="252x252")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     height, width = (int(side) for side in args.size.split("x"))
@@ -190,11 +208,15 @@ def main() -> None:
         "model": args.model,
         "size": args.size,
         "threads": args.threads,
-        "conditions": asdict(conditions("onnx")),
-        **measure(args.model, (height, width), args.threads, args.warmup, args.rounds),
+        "conditions": asdict(conditions("torch")),
+        **measure(args.model, (height, width), args.threads, args.warm_up, args.rounds),
     }
     write_result(RESULTS / f"official-form-{args.model.lower()}-{args.size}.json", result)
-    print(f"official {result['official_torch_ms']} ms, cheap {result['cheap_onnx_ms']} ms, ratio {result['ratio']}")
+    for each in result["engines"]:
+        print(
+            f"{args.size}: official {result['official']['p50_ms']:.0f} ms, {each['engine']} {each['precision']} "
+            f"{each['durations']['p50_ms']:.0f} ms, ratio {each['ratio']['median']:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -36,13 +36,16 @@ TRANSPORTS = MappingProxyType(
     {
         "rtsp-tcp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth"),
         "rtsp-udp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth#udp"),
+        "ws": ("ws://@127.0.0.1:{port}/raw", "ws://127.0.0.1:{port}/raw"),
         "webrtc": ("webrtc://@127.0.0.1:{port}/depth", "http://127.0.0.1:{port}/whep/depth"),
     }
 )
 """Output, and what the viewer is told (`depthcast.viewer`), by name."""
 _STAGES = ("wait", "network", "encode", "transport")
 _WARM_UP_S = 1.0
-_FIRST_WITHIN_S = 30.0
+_MINUTE_NS = 60_000_000_000
+_MOST_OF_A_MINUTE_NS = 40_000_000_000
+"""What is left over at the end is no minute."""
 
 
 class LatencyError(DepthcastError):
@@ -76,7 +79,7 @@ class Latency:
     """What was seen. frames: shown; drops: captured meanwhile and never shown.
 
     stages: wait (for the network), network (with resizing before and after it), encode (and handing over), transport
-    (with decoding). minutes: p95 of the whole way in each minute.
+    (with decoding). minutes: p95 of the whole way in each minute, an incomplete last one left out.
     """
 
     transport: str
@@ -201,9 +204,13 @@ def summed_up(transport: str, stamps: Mapping[int, _Stamps]) -> Latency:
     times[:, 3] = np.where(times[:, 3] == 0, times[:, 4], np.minimum(times[:, 3], times[:, 4]))
     steps = np.diff(times, axis=1) / 1e6
     whole = (times[:, 4] - times[:, 0]) / 1e6
-    minute = (times[:, 4] - times[0, 4]) // 60_000_000_000
+    minute = (times[:, 4] - times[0, 4]) // _MINUTE_NS
     stages = tuple(_quantiles(name, steps[:, column]) for column, name in enumerate(_STAGES))
-    minutes = tuple(round(float(np.percentile(whole[minute == one], 95)), 2) for one in np.unique(minute))
+    minutes = tuple(
+        round(float(np.percentile(whole[minute == one], 95)), 2)
+        for one in np.unique(minute)
+        if one == 0 or np.ptp(times[minute == one, 4]) > _MOST_OF_A_MINUTE_NS
+    )
     drops = max(seen) - min(seen) + 1 - len(seen)
     return Latency(transport, len(seen), drops, _quantiles("total", whole), stages, minutes)
 

@@ -13,15 +13,20 @@ from depthcast.board import Board, State
 from depthcast.errors import DepthcastError
 from depthcast.job import Job, Outcome, prepared
 from depthcast.networks import step_session
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.sharing import Open, SharedSessions
 from engines.errors import EngineError
+from stream.dataouts import RawServe
 from stream.errors import StreamError
 from stream.pacing import wait_before_try_s
 from stream.stats import Stats
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, TestIn
+from stream.webrtcuris import WebRtcIn, WebRtcServe
 
 _LOG = logging.getLogger(__name__)
+_LEAVE_S = 1.0
+"""How long a stream that is being opened may take to notice that it is to stop."""
 Wait = Callable[[threading.Event, float], object]
 
 
@@ -38,12 +43,21 @@ class NamedJob:
         A file fails again in the same way.
         """
         match self.job.source:
-            case RtspIn() | HttpIn() | CameraIn():
+            case RtspIn() | HttpIn() | CameraIn() | WebRtcIn():
                 return True
             case FileIn(loop=True) | TestIn(frames=None):
                 return has_run
             case _:
                 return False
+
+
+def announced(jobs: Sequence[NamedJob], ports: HttpPorts) -> HttpPorts:
+    """The ports with every address at which any of the jobs is reached: none belongs to one of them alone."""
+    for one in jobs:
+        for uri in (one.job.source, *one.job.outputs):
+            if isinstance(uri, WebRtcIn | WebRtcServe | RawServe):
+                ports.announce(uri.host, uri.port)
+    return ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Streams:
     One whose source may come back (a camera, a network) is begun again whenever it fails, at growing intervals; a file
     that failed has failed.
     say: told what people should know, with the stream's name before it.
+    ports: HTTP servers, shared by all; to be served while they run, see `announced`.
     open_session: opens what is shared. wait: sleeps so many seconds, or until the event is set. Replaced in tests.
     """
 
@@ -70,6 +85,7 @@ class Streams:
         settings: Settings,
         say: Callable[[str], None],
         board: Board,
+        ports: HttpPorts | None = None,
         open_session: Open = step_session,
         wait: Wait = threading.Event.wait,
     ) -> None:
@@ -77,6 +93,7 @@ class Streams:
         self._settings = settings
         self._say = say
         self._board = board
+        self._ports = HttpPorts() if ports is None else ports
         self._wait = wait
         self._sessions = SharedSessions(len(self._jobs), settings, open_session)
 
@@ -89,9 +106,15 @@ class Streams:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-        return tuple(ended[one.name] for one in self._jobs)
+        for one, thread in zip(self._jobs, threads, strict=True):
+            while thread.is_alive() and not self._is_left(one, stop):
+                thread.join(_LEAVE_S)
+            thread.join(_LEAVE_S)
+        return tuple(ended.get(one.name, Ended(one.name, None, "stopped before it began")) for one in self._jobs)
+
+    def _is_left(self, one: NamedJob, stop: threading.Event) -> bool:
+        """It is to stop and has nothing to finish: it may wait long for a publisher or an address."""
+        return stop.is_set() and self._board.status(one.name).state is State.OPENING
 
     def _live(self, one: NamedJob, stop: threading.Event, ended: dict[str, Ended]) -> None:
         """A stream's thread."""
@@ -139,5 +162,5 @@ class Streams:
         self._board.put(replace(self._board.status(one.name), state=State.OPENING))
         with ExitStack() as opened:
             say = lambda line: self._say(f"{one.name}: {line}")  # noqa: E731
-            ready = opened.enter_context(prepared(one.job, self._settings, say, lend=self._sessions.lent))
+            ready = opened.enter_context(prepared(one.job, self._settings, say, None, self._sessions.lent, self._ports))
             return ready.run(told, stop)

@@ -11,11 +11,13 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from engines.dlpack import DeviceArray, OnDevice
 from engines.errors import StepError
 from engines.session import Image, Session
 from engines.spec import ModelSpec
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.pacing import Rhythm
+from stream.policy import AS_TRAINED, WindowPolicy
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
@@ -42,6 +44,7 @@ class DepthEstimator:
     scene_cut: restart the window and the range at hard cuts.
     gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
         ones, restarts the window, as does a new frame size.
+    policy: another use of the network's window than the one it was trained with; ValueError where it does not fit.
     """
 
     __slots__ = (
@@ -59,12 +62,14 @@ class DepthEstimator:
         "timings",
     )
 
-    def __init__(self, session: Session, scene_cut: bool = True, gap_s: float = 1.0) -> None:
+    def __init__(
+        self, session: Session, scene_cut: bool = True, gap_s: float = 1.0, policy: WindowPolicy = AS_TRAINED
+    ) -> None:
         self._session = session
-        self._scene_cut = scene_cut
+        self._scene_cut = scene_cut and policy.resets_at_cuts
         self._gap_s = gap_s
         self._cache = session.new_cache(1)
-        self._window = FeatureWindow(session.spec.window)
+        self._window = FeatureWindow(session.spec.window, policy)
         self._converter = VideoReformatter()
         self.timings = StageTimes()
         """Stages preprocess, infer and postprocess of all steps so far."""
@@ -102,6 +107,14 @@ class DepthEstimator:
             full_size = resize_map(depth, frame.height, frame.width)
         self._previous = now
         return DepthFrame(frame, full_size, self._session.spec.unit, self._range, self._window.t == 1)
+
+    @property
+    def device_depth(self) -> DeviceArray | None:
+        """The last map where the engine computed it, float32 [1, *spec.map_size], for DLPack; until the next step.
+
+        None for engines of the processor: there `DepthFrame.depth` is all there is.
+        """
+        return self._cache.device_depth if isinstance(self._cache, OnDevice) else None
 
     def _restart_where_needed(self, now: _Previous) -> None:
         is_cut = self._scene_cut and self._opens_scene()

@@ -10,32 +10,43 @@ import numpy as np
 
 from engines.session import StepPlan
 from engines.spec import WindowRule
+from stream.policy import AS_TRAINED, WindowPolicy, places_of
 
 
-def frames_of(rule: WindowRule, t: int) -> list[int | None]:
+def frames_of(rule: WindowRule, t: int, anchor: int = 0) -> list[int | None]:
     """Frame at each position of frame t's window, oldest first; None where the rule masks a missing frame."""
     if t == 0:
         return [0] if rule.first_alone else [None] * (len(rule.offsets) - 1) + [0]
-    return [_frame_at(rule, t, offset) for offset in rule.offsets]
+    return [_frame_at(rule, t, offset, anchor) for offset in rule.offsets]
 
 
-def _frame_at(rule: WindowRule, t: int, offset: int | None) -> int | None:
+def _frame_at(rule: WindowRule, t: int, offset: int | None, anchor: int) -> int | None:
     if offset is None:
-        return 0
+        return anchor
     if t - offset >= 0:
         return t - offset
     return 0 if rule.young == "repeat" else None
 
 
 class FeatureWindow:
-    """Bookkeeping of one stream's cache. `plan` hands out the steps of frames 0, 1, 2 … in order."""
+    """Bookkeeping of one stream's cache. `plan` hands out the steps of frames 0, 1, 2 … in order.
 
-    __slots__ = ("_held", "_rule", "_t")
+    own: the network's rule, which says how many slots its graph has and which places it knows.
+    policy: another use of the same window. Raises ValueError where the network's window is too small for it.
+    """
 
-    def __init__(self, rule: WindowRule) -> None:
-        self._rule = rule
-        self._held: list[int | None] = [None] * rule.slots
-        self._t = 0
+    __slots__ = ("_anchor", "_held", "_places", "_refresh", "_rule", "_t")
+
+    def __init__(self, own: WindowRule, policy: WindowPolicy = AS_TRAINED) -> None:
+        if not policy.fits(own):
+            raise ValueError(
+                f"the policy {policy.name!r} does not fit a network of {len(own.offsets)} places and {own.slots} slots"
+            )
+        self._rule = policy.rule(own)
+        self._places = places_of(self._rule, own)
+        self._refresh = policy.refresh
+        self._held: list[int | None] = [None] * own.slots
+        self._t = self._anchor = 0
 
     @property
     def t(self) -> int:
@@ -44,21 +55,22 @@ class FeatureWindow:
 
     def reset(self) -> None:
         """Start a new stream: the next plan is that of frame 0."""
-        self._held = [None] * self._rule.slots
-        self._t = 0
+        self._held = [None] * len(self._held)
+        self._t = self._anchor = 0
 
     def plan(self) -> StepPlan:
         """The next frame's step. The features it writes are assumed written when the following plan is made."""
-        rule, t = self._rule, self._t
-        positions = np.zeros(rule.slots + 1, np.int64)
-        mask = np.zeros(rule.slots + 1, np.float32)
-        window = frames_of(rule, t)
+        slots, t = len(self._held), self._t
+        positions = np.zeros(slots + 1, np.int64)
+        mask = np.zeros(slots + 1, np.float32)
+        window = frames_of(self._rule, t, self._anchor)
+        places = (0,) if t == 0 and self._rule.first_alone else self._places
         free = self._slots_by_frame()
-        for position, frame in enumerate(window[:-1]):
+        for place, frame in zip(places[:-1], window[:-1], strict=True):
             if frame is not None:
                 slot = free[frame].pop()
-                positions[slot], mask[slot] = position, 1.0
-        positions[-1], mask[-1] = len(window) - 1, 1.0
+                positions[slot], mask[slot] = place, 1.0
+        positions[-1], mask[-1] = places[-1], 1.0
         write = self._slots_to_write(t)
         for slot in write:
             self._held[slot] = t
@@ -73,10 +85,16 @@ class FeatureWindow:
         return slots
 
     def _slots_to_write(self, t: int) -> tuple[int, ...]:
-        """One slot; where the first frame stands for missing ones it fills all, to be overwritten one by one."""
+        """One slot; where the first frame stands for missing ones it fills all, to be overwritten one by one.
+
+        A new anchor takes the old one's slot as well.
+        """
         rule = self._rule
         if t == 0 and rule.young == "repeat":
             return tuple(range(rule.slots))
         anchors = int(rule.anchored)
         sliding = (anchors + (t - anchors) % rule.reach,) if rule.reach else ()
+        if self._refresh and t and t % self._refresh == 0:
+            self._anchor = t
+            return (0, *sliding)
         return (0, *sliding) if t == 0 and rule.anchored else sliding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,10 +19,12 @@ from stream.pipeline import run
 from stream.preprocess import to_rgb
 from stream.sinks.picture import Painter
 from stream.sinks.webrtc import Viewing, WebRtcSink
+from stream.sinks.whip import WhipPublishSink
 from stream.sources.paced import Paced
 from stream.sources.synthetic import SyntheticSource
 from stream.webrtc.corrections import Ice
 from stream.webrtc.watch import watch
+from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession
 
 LOOPBACK = Ice(("127.0.0.1",))
@@ -64,3 +67,23 @@ def numbers(url: str, count: int = 6, token: str | None = None) -> list[int | No
             read(to_rgb(picture, HEIGHT, 2 * WIDTH)[:, :WIDTH])
             for (picture, _), _ in zip(pictures, range(count), strict=False)
         ]
+
+
+@contextmanager
+def published(url: str, token: str | None = None, timeout_s: float = 2.0) -> Iterator[WhipPublishSink]:
+    """The test scene beside its depth, brought to a server."""
+
+    async def soon(_seconds: float) -> None:
+        await asyncio.sleep(0.05)
+
+    source = Paced(SyntheticSource(120, 160, Fraction(30)))
+    painter = Painter(source.info, side_by_side=True)
+    sink = WhipPublishSink(WhipPublish(url, url, token), source.info, painter, LOOPBACK, 4_000_000, timeout_s, soon)
+    stop, estimator = threading.Event(), DepthEstimator(FakeSession())
+    running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
+    running.start()
+    try:
+        yield sink
+    finally:
+        stop.set()
+        running.join()

@@ -14,6 +14,7 @@ from engines.errors import StepError
 from engines.spec import Unit
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
+from stream.policy import WindowPolicy
 from stream.sources.synthetic import SyntheticSource
 from tests.fakes import FakeSession, clip, frame, spec, textured
 
@@ -151,3 +152,8 @@ def test_memory_of_a_long_stream_does_not_grow() -> None:
         assert run(400) - settled < 50_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_policy_may_ignore_cuts() -> None:
+    stubborn = WindowPolicy("cuts ignored", resets_at_cuts=False)
+    assert resets(depths(DepthEstimator(FakeSession(), policy=stubborn), cut_clip())) == [0]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -21,17 +24,20 @@ from depthcast.cli import status_of
 from depthcast.errors import ModelError
 from depthcast.exports import Progress, Say
 from depthcast.job import Job
-from depthcast.many import Ended, NamedJob, Streams
+from depthcast.many import Ended, NamedJob, Streams, announced
 from depthcast.models import NANO, find
+from depthcast.networks import step_session
 from depthcast.outputs import Look
 from depthcast.plan import Wanted
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
-from depthcast.sharing import SharedSessions
+from depthcast.sharing import Open, SharedSessions
 from engines.errors import EngineError, StepError
 from engines.session import Cache, Session, StepPlan
 from stream.batching import BatchedSession
 from stream.turns import TurnSession
 from stream.uris import parse_sink, parse_source
+from stream.webrtc.watch import watch
 from tests.cameras import MjpegCamera, jpeg
 from tests.conditions import until
 from tests.fakes import FakeCache, FakeSession, spec
@@ -58,6 +64,12 @@ def job(network: Path, source: str, *outputs: str) -> Job:
     return Job(parse_source(source), tuple(map(parse_sink, outputs)), wanted, Look())
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 class Opened:
     """Fake networks instead of real ones; counts them."""
 
@@ -81,10 +93,10 @@ class Opened:
 
 
 def run(
-    jobs: Sequence[NamedJob], home: Path, opened: Opened, stop: threading.Event | None = None
+    jobs: Sequence[NamedJob], home: Path, opened: Open, stop: threading.Event | None = None
 ) -> tuple[tuple[Ended, ...], Board, list[str]]:
     board, said = Board(), list[str]()
-    ended = Streams(jobs, Settings(home), said.append, board, opened, wait=lambda event, _: event.wait(0.01)).run(
+    ended = Streams(jobs, Settings(home), said.append, board, None, opened, wait=lambda event, _: event.wait(0.01)).run(
         stop or threading.Event()
     )
     return ended, board, said
@@ -103,12 +115,13 @@ def test_streams_of_one_shape_share_a_network(tmp_path: Path) -> None:
     assert opened.closed == len(opened.sessions)
 
 
-def test_maps_are_those_of_a_stream_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [Opened(), Opened(batch=None), step_session], ids=["turns", "together", "real"])
+def test_maps_are_those_of_a_stream_alone(tmp_path: Path, opened: Open) -> None:
     network = tiny_network(tmp_path)
     source = "test:?size=128x64&frames=8&realtime=0"
-    assert run([NamedJob("alone", job(network, source, str(tmp_path / "alone.npz")))], tmp_path, Opened())[0][0].outcome
+    assert run([NamedJob("alone", job(network, source, str(tmp_path / "alone.npz")))], tmp_path, opened)[0][0].outcome
     together = [NamedJob(name, job(network, source, str(tmp_path / f"{name}.npz"))) for name in "ab"]
-    run(together, tmp_path, Opened())
+    run(together, tmp_path, opened)
     alone, *others = (np.load(tmp_path / f"{name}.npz")["depths"] for name in ("alone", "a", "b"))
     assert all(np.array_equal(alone, other) for other in others)
 
@@ -175,7 +188,7 @@ def test_an_absent_camera_is_asked_again_until_stopped_and_its_return_is_used(tm
 
     one = NamedJob("camera", replace(job(network, camera.url, "null:"), max_frames=4))
     try:
-        ended = Streams([one], Settings(tmp_path), lambda _: None, board, Opened(), wait).run(stop)
+        ended = Streams([one], Settings(tmp_path), lambda _: None, board, None, Opened(), wait).run(stop)
     finally:
         for one_camera in cameras:
             one_camera.close()
@@ -195,7 +208,7 @@ def test_stop_ends_all_streams_and_their_files_can_be_played(tmp_path: Path) -> 
             stop.set()
 
     board = Board(told)
-    ended = Streams(jobs, Settings(tmp_path), lambda _: None, board, Opened()).run(stop)
+    ended = Streams(jobs, Settings(tmp_path), lambda _: None, board, None, Opened()).run(stop)
     assert [one.error for one in ended] == ["", ""]
     assert all(frames_in(path) > 3 for path in outputs)
 
@@ -259,7 +272,7 @@ def test_a_network_that_cannot_be_had_is_final(tmp_path: Path) -> None:
 
     one = NamedJob("a", job(tiny_network(tmp_path), "test:", "null:"))
     board = Board()
-    ended = Streams([one], Settings(tmp_path), lambda _: None, board, refuse).run(threading.Event())
+    ended = Streams([one], Settings(tmp_path), lambda _: None, board, None, refuse).run(threading.Event())
     assert ended[0].error == "no weights: pull them"
     assert board.status("a").restarts == 0
 
@@ -310,3 +323,62 @@ def test_an_interrupted_process_leaves_every_file_playable(tmp_path: Path, numbe
     assert process.wait(60) == 128 + number, rest
     assert "Traceback" not in rest
     assert all(frames_in(path) for path in outputs)
+
+
+def test_streams_are_watched_at_one_address_and_one_that_began_again_is_there_too(tmp_path: Path) -> None:
+    """The second one's engine fails until the stream has begun anew."""
+    port, stop, board = free_port(), threading.Event(), Board()
+    network, opened, seen = tiny_network(tmp_path), Opened(StumblesOnWhite), dict[str, list[tuple[int, int]]]()
+    StumblesOnWhite.stumbles = 0
+    url = f"http://127.0.0.1:{port}/whep"
+
+    def watched() -> None:
+        try:
+            until(lambda: all(status.stats for status in board.statuses) and len(board.statuses) == 2, 30)
+            for name in "ab":
+                with closing(watch(f"{url}/{name}")) as pictures:
+                    seen[name] = [(picture.height, picture.width) for picture, _ in islice(pictures, 3)]
+        finally:
+            stop.set()
+
+    with MjpegCamera([jpeg(np.full((96, 128, 3), 255, np.uint8))]) as camera:
+        jobs = [
+            NamedJob("a", job(network, "test:?size=256x192", f"webrtc://@127.0.0.1:{port}/a")),
+            NamedJob("b", job(network, camera.url, f"webrtc://@127.0.0.1:{port}/b")),
+        ]
+        watching = threading.Thread(target=watched)
+        watching.start()
+        ports = announced(jobs, HttpPorts())
+        with ports.serving():
+            ended = Streams(
+                jobs, Settings(tmp_path), lambda _: None, board, ports, opened, lambda event, _: event.wait(0.01)
+            ).run(stop)
+        watching.join()
+    assert [one.error for one in ended] == ["", ""]
+    assert board.status("b").restarts == 1
+    assert seen == {"a": [(192, 256)] * 3, "b": [(96, 128)] * 3}
+
+
+def test_what_still_waits_for_a_publisher_does_not_keep_the_process(tmp_path: Path) -> None:
+    config, output, port = tmp_path / "streams.toml", tmp_path / "a.mkv", free_port()
+    config.write_text(
+        f'checkpoint = "{tiny_network(tmp_path)}"\nthreads = 1\n'
+        f'[stream.brought]\nsource = "whip://@127.0.0.1:{port}/cam"\noutput = "null:"\n'
+        f'[stream.scene]\nsource = "test:?size=128x64&frames=4&realtime=0"\noutput = "{output}"\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "depthcast", "run", "--config", str(config)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DEPTHCAST_HOME": str(tmp_path)},
+    )
+    until(output.exists, 60)
+    process.send_signal(signal.SIGTERM)
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "brought: stopped before it began" in said
+    assert "scene: " in said
+    assert f"brought: waiting for a publisher at http://127.0.0.1:{port}/whip/cam" in complained
+    assert "Traceback" not in complained
+    assert frames_in(output) == 4

@@ -49,7 +49,7 @@ def test_wheel_holds_weights_licences_and_all_packages(wheel: Path) -> None:
         names = archive.namelist()
         licences = {Path(name).name for name in names if "/licenses/" in name}
     assert {"LICENSE", "NOTICE"} <= licences
-    for path in (PACKAGED_NANO, PACKAGED_NANO.with_suffix(".json")):
+    for path in (PACKAGED_NANO, PACKAGED_NANO.with_suffix(".json"), *(ROOT / "depthcast" / "web").iterdir()):
         assert path.relative_to(ROOT).as_posix() in names
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"depthcast", "engines", "export", "stream"}
@@ -80,6 +80,6 @@ def test_constraints_pin_every_package_installed_here() -> None:
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for asked in [*project["dependencies"], *extras["export"], *extras["dev"]]:
+    for asked in [*project["dependencies"], *extras["export"], *extras["dev"], *extras["bench"]]:
         name = asked.partition(">")[0]
         assert version(name).partition("+")[0] == pinned[name], f"{name}: run `make test` with a fresh .venv"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -15,10 +16,17 @@ import numpy as np
 import pytest
 
 from depthcast.cli import status_of
+from depthcast.service.app import create_app
+from depthcast.service.server import serving
+from depthcast.service.whip import sessions_router
 from stream.barcode import read
+from stream.errors import SourceError
 from stream.preprocess import to_rgb
 from stream.sources.synthetic import SyntheticSource
+from stream.sources.webrtc import PublishedSource, Reception
+from stream.webrtc.watch import watch
 from tests.cameras import MjpegCamera, jpeg
+from tests.rtc import LOOPBACK, published
 from tests.tiny import make_clip, tiny_network
 from tests.videos import gray_levels, write_video
 
@@ -136,9 +144,87 @@ def test_a_scene_is_published_to_a_server(tmp_path: Path, capsys: pytest.Capture
     assert "s3cret" not in said.err + said.out
 
 
+def test_a_file_is_watched_over_webrtc_at_its_pace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, port = tmp_path / "scene.mp4", free_port()
+    write_video(clip, [SyntheticSource(120, 160).render(index) for index in range(90)])
+    seen: list[av.VideoFrame] = []
+    watching = threading.Thread(target=lambda: seen.extend(looked(f"http://127.0.0.1:{port}/whep/depth", 8)))
+    watching.start()
+    assert run(tmp_path, str(clip), "-o", f"webrtc://@127.0.0.1:{port}/depth", "--side-by-side") == 0
+    watching.join()
+    numbers = [read(to_rgb(picture, 120, 320)[:, :160]) for picture in seen]
+    assert len(numbers) == 8
+    assert [number for number in numbers if number is not None] == sorted(set(numbers))  # type: ignore[type-var]
+    said = capsys.readouterr()
+    assert "H.264 320x120 by " in said.err
+    assert f"serving webrtc://@127.0.0.1:{port}/depth" in said.err
+    assert float(said.out.split(" frames in ")[1].split()[0]) >= 2.5
+
+
+def looked(url: str, count: int) -> list[av.VideoFrame]:
+    """Pictures of what is served there, once it is."""
+    waiting = threading.Event()
+    for _ in range(400):
+        try:
+            with closing(watch(url)) as pictures:
+                return [picture for (picture, _), _ in zip(pictures, range(count), strict=False)]
+        except SourceError:
+            waiting.wait(0.05)
+    return []
+
+
+@pytest.mark.parametrize("scheme", ["whip", "webrtc"])
+def test_a_publisher_comes_with_its_token(tmp_path: Path, scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    port, taken = free_port(), tmp_path / "taken.mkv"
+    source = f"{scheme}://t0ken@@127.0.0.1:{port}/camera"
+    with published(f"http://127.0.0.1:{port}/whip/camera", "t0ken"):
+        assert run(tmp_path, source, "-o", str(taken), "--max-frames", "8") == 0
+    frames = frames_of(taken)
+    assert (len(frames) > 0, frames[0].height, frames[0].width) == (True, 120, 320)
+    said = capsys.readouterr().err
+    assert f"waiting for a publisher at http://127.0.0.1:{port}/whip/camera" in said
+    assert "t0ken" not in said
+
+
+def test_depth_is_brought_to_a_whip_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port, widths = free_port(), []
+    with closing(Reception("whip://here", LOOPBACK)) as reception:
+        router = sessions_router("/live/depth", reception.door, "t0ken")
+        with serving(create_app(router), "127.0.0.1", port):
+
+            def take() -> None:
+                with PublishedSource(reception, 20) as source:
+                    widths.append(source.info.width)
+
+            taking = threading.Thread(target=take)
+            taking.start()
+            words = ["test:?size=160x120&frames=60", "-o", f"whip://t0ken@127.0.0.1:{port}/live/depth"]
+            assert run(tmp_path, *words, "--side-by-side") == 0
+            taking.join()
+    assert widths == [320]
+    said = capsys.readouterr()
+    assert f"publishing to whip://***@127.0.0.1:{port}/live/depth" in said.err
+    assert "t0ken" not in said.err + said.out
+
+
+def test_a_publisher_and_its_viewers_share_an_address(tmp_path: Path) -> None:
+    """Depth goes out where the camera came in, which is served before it is known what there is to show."""
+    port, seen = free_port(), []
+    ways = [f"whip://@127.0.0.1:{port}/camera", "-o", f"webrtc://@127.0.0.1:{port}/depth", "--max-frames", "90"]
+    watching = threading.Thread(target=lambda: seen.extend(looked(f"http://127.0.0.1:{port}/whep/depth", 1)))
+    watching.start()
+    with published(f"http://127.0.0.1:{port}/whip/camera"):
+        assert run(tmp_path, *ways) == 0
+    watching.join()
+    assert [picture.width for picture in seen] == [320]
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
+        (["webrtc://@:8080/x?viewers=3", "-o", "null:"], "settings"),
+        (["test:", "-o", "webrtc://host/x"], "an @ before"),
+        (["test:", "-o", "webrtc://@:81/x", "-o", "webrtc://@:81/x"], "different names"),
         (["ftp://h/x", "-o", "null:"], "the sources are"),
         (["test:", "-o", "ftp://h/x"], "the outputs are"),
         (["test:", "-o", "null:", "--side-by-side"], "side-by-side"),
@@ -176,3 +262,43 @@ def test_an_interrupted_live_run_leaves_a_playable_file(tmp_path: Path, number: 
     assert process.wait(60) == 128 + number, rest
     assert "Traceback" not in rest
     assert frames_of(output)
+
+
+def test_an_interrupted_run_leaves_its_viewers_and_ends(tmp_path: Path) -> None:
+    port = free_port()
+    words = ["run", "test:?size=160x120", "-o", f"webrtc://@127.0.0.1:{port}/d", "--checkpoint"]
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "depthcast", *words, str(tiny_network(tmp_path))],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    url, waiting = f"http://127.0.0.1:{port}/whep/d", threading.Event()
+    for _ in range(1200):
+        pictures = watch(url)
+        try:
+            next(pictures)
+            break
+        except SourceError:
+            assert process.poll() is None
+            waiting.wait(0.05)
+    process.send_signal(signal.SIGINT)
+    # Its viewers are told: the iteration ends by itself.
+    assert sum(1 for _ in pictures) < 100
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 130, rest
+    assert "interrupted" in rest
+    assert not [word for word in ("Traceback", "Warning", "never retrieved", "was destroyed") if word in rest], rest
+
+
+def test_a_port_in_use_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for words in ([f"whip://@127.0.0.1:{port}/x", "-o", "null:"], ["test:", "-o", f"webrtc://@127.0.0.1:{port}/x"]):
+            assert run(tmp_path, *words) == 2
+            said = capsys.readouterr().err.splitlines()
+            assert f"cannot listen on 127.0.0.1, port {port}" in said[-1]
+    assert set(threading.enumerate()) == before

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from engines.session import StepPlan
 from engines.spec import VDA_WINDOW, WindowRule
+from stream.policy import POLICIES, WindowPolicy
 from stream.window import FeatureWindow, frames_of
 
 SHORT = WindowRule((None, 3, 2, 1, 0), young="mask", first_alone=False)
@@ -101,3 +102,77 @@ def test_reset_starts_over() -> None:
 def test_offsets_must_end_with_the_new_frame() -> None:
     with pytest.raises(ValueError, match="last offset"):
         WindowRule((3, 2, 1), young="mask", first_alone=False)
+
+
+NANO_LIKE = WindowRule(tuple(range(7, -1, -1)), young="mask", first_alone=False)
+
+
+def attended(policy: WindowPolicy, own: WindowRule, steps: int) -> list[list[tuple[int, int]]]:
+    """As `seen_by`, on a network whose own rule is `own`."""
+    window, slots = FeatureWindow(own, policy), np.full(own.slots, -1)
+    seen = []
+    for t in range(steps):
+        plan = window.plan()
+        assert plan.positions.shape == plan.mask.shape == (own.slots + 1,)
+        pairs = [(int(plan.positions[s]), int(slots[s])) for s in np.flatnonzero(plan.mask[:-1])]
+        seen.append([*sorted(pairs), (int(plan.positions[-1]), t)])
+        slots[list(plan.write)] = t
+    return seen
+
+
+def test_a_shorter_window_keeps_the_last_places() -> None:
+    pairs = attended(WindowPolicy("short", frames=4, anchored=False), NANO_LIKE, 20)
+    assert pairs[19] == [(4, 16), (5, 17), (6, 18), (7, 19)]
+    assert pairs[1] == [(6, 0), (7, 1)]
+
+
+def test_an_anchor_takes_the_oldest_place() -> None:
+    pairs = attended(WindowPolicy("anchored", frames=4), NANO_LIKE, 20)
+    assert pairs[19] == [(0, 0), (5, 17), (6, 18), (7, 19)]
+
+
+def test_an_anchor_that_is_refreshed() -> None:
+    pairs = attended(WindowPolicy("fresh", frames=4, refresh=10), NANO_LIKE, 25)
+    assert pairs[10][0] == (0, 0)
+    assert pairs[19] == [(0, 10), (5, 17), (6, 18), (7, 19)]
+    assert pairs[11] == [(0, 10), (5, 9), (6, 10), (7, 11)]
+
+
+def test_the_reference_with_a_fresh_anchor_keeps_the_rest_of_its_window() -> None:
+    pairs = attended(WindowPolicy("fresh", refresh=100), VDA_WINDOW, 160)
+    assert [frame for _, frame in pairs[150]] == [100, *reference_window(150)[1:]]
+    assert [place for place, _ in pairs[150]] == list(range(32))
+
+
+def test_a_short_window_of_the_reference_runs_its_first_frame_alone_at_place_0() -> None:
+    pairs = attended(WindowPolicy("16", frames=16), VDA_WINDOW, 60)
+    assert pairs[0] == [(0, 0)]
+    assert pairs[50] == [(0, 0), *((17 + k, 36 + k) for k in range(15))]
+    assert pairs[2] == [(0, 0), *((17 + k, 0) for k in range(13)), (30, 1), (31, 2)]
+
+
+def test_one_frame_sees_only_itself() -> None:
+    for own in (VDA_WINDOW, NANO_LIKE):
+        place = len(own.offsets) - 1
+        assert attended(WindowPolicy("alone", frames=1), own, 5)[4] == [(place, 4)]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("own", [VDA_WINDOW, NANO_LIKE])
+def test_policies_that_fit_can_be_run_and_start_over(policy: WindowPolicy, own: WindowRule) -> None:
+    if not policy.fits(own):
+        with pytest.raises(ValueError, match=f"the policy '{policy.name}' does not fit a network of 8 places"):
+            FeatureWindow(own, policy)
+        return
+    window = FeatureWindow(own, policy)
+    first = [window.plan().write for _ in range(200)]
+    window.reset()
+    assert [window.plan().write for _ in range(200)] == first
+
+
+def test_policies_of_both_networks() -> None:
+    assert all(policy.fits(VDA_WINDOW) for policy in POLICIES)
+    assert [policy.name for policy in POLICIES if not policy.fits(NANO_LIKE)] == [
+        "as trained, anchor of 150 frames",
+        "16, first frame kept",
+    ]

@@ -81,9 +81,10 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     from depthcast.service.security import protect, protection_for
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
-    cameras = cameras_of(own, asked.host)
+    board = Board()
+    cameras = cameras_of(own, asked.host, board=board)
     jobs = jobs_router(settings, lambda: cameras.running > 0)
-    app = create_app(jobs, metrics_router(Board()), *browser_routers(own, cameras))
+    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
     protect(app, protection, asked.origin or ())
     return app
 

@@ -10,7 +10,7 @@ from depthcast.board import Board
 from depthcast.commands.console import streams_progress, tell, told_logs
 from depthcast.commands.ending import Stop, summary
 from depthcast.commands.metrics import measured
-from depthcast.many import Ended, NamedJob, Streams
+from depthcast.many import Ended, NamedJob, Streams, announced
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.streams import read_streams
@@ -23,8 +23,8 @@ def run_streams(config: Path, metrics: str | None) -> None:
     with streams_progress([one.name for one in jobs]) as show, stop.on_signals(), told_logs():
         board = Board(lambda one: show(one.name, one.state, one.stats.frames_out if one.stats else 0))
         measured(metrics, board, ports)
-        with ports.serving():
-            ended = Streams(jobs, Settings.from_environment(), tell, board).run(stop.event)
+        with announced(jobs, ports).serving():
+            ended = Streams(jobs, Settings.from_environment(), tell, board, ports).run(stop.event)
     for job, one in zip(jobs, ended, strict=True):
         _report(job, one)
     if stop.status:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 
+from depthcast.board import Board
 from depthcast.errors import DepthcastError, UsageError
 from depthcast.job import Lend
 from depthcast.live import LiveStream, LiveStreams
@@ -30,14 +32,14 @@ _USUAL = 480, 640
 """(height, width) that browsers are asked for."""
 
 
-def cameras_of(settings: Settings, host: str, lend: Lend | None = None) -> Cameras:
+def cameras_of(settings: Settings, host: str, lend: Lend | None = None, board: Board | None = None) -> Cameras:
     """Places for cameras of browsers.
 
     host: the address that is listened on. lend: gives the networks; None: each is opened when it is first needed and
-    closed when nobody uses it.
+    closed when nobody uses it. board: is told how the cameras do.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate), board)
 
 
 def browser_routers(settings: Settings, cameras: Cameras, streams: LiveStreams | None = None) -> tuple[APIRouter, ...]:
@@ -61,10 +63,20 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
         with cameras:
             yield
 
-    router = APIRouter(tags=["live"], lifespan=lifespan)
+    router, endpoint = APIRouter(tags=["live"], lifespan=lifespan), _Endpoint(cameras, settings)
+    router.add_api_route(_PATH, endpoint.begin, methods=["POST"], status_code=201, response_class=Response)
+    router.add_api_route(_PATH + "/{name}", endpoint.end, methods=["DELETE"], status_code=204)
+    add_stream_routes(router, _PATH + "/{name}", endpoint.found)
+    return router
 
-    @router.post(_PATH, status_code=201, response_class=Response)
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    cameras: Cameras
+    settings: Settings
+
     async def begin(
+        self,
         request: Request,
         model: str = NANO,
         colormap: Colormap = Colormap.GRAYSCALE,
@@ -77,30 +89,27 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
             raise HTTPException(415, "the body must be application/sdp")
         try:
             wanted = Wanted(find(model))
-            await anyio.to_thread.run_sync(plan, wanted, *_USUAL, settings)
+            await anyio.to_thread.run_sync(plan, wanted, *_USUAL, self.settings)
         except (DepthcastError, EngineError) as error:
             raise HTTPException(422, str(error)) from error
         wish = CameraWish(wanted, Style(colormap, side_by_side))
-        return await begun(request, _PATH, lambda offer: cameras.open(offer, wish))
+        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish))
 
-    @router.delete(_PATH + "/{name}", status_code=204)
-    async def end(name: Name) -> None:
+    async def end(self, name: Name) -> None:
         """Leave the camera."""
         try:
-            is_there = await result_of(cameras.close(name))
+            is_there = await result_of(self.cameras.close(name))
         except (LoopEnded, TimeoutError):
             is_there = False
         if not is_there:
             raise HTTPException(404, "there is no such session")
 
-    def found(name: str) -> LiveStream | None:
-        stream = cameras.find(name)
-        if stream is None and cameras.knows(name):
+    def found(self, name: str) -> LiveStream | None:
+        """The stream of a session; HTTPException before its first picture."""
+        stream = self.cameras.find(name)
+        if stream is None and self.cameras.knows(name):
             raise HTTPException(425, "its first picture has not come yet")
         return stream
-
-    add_stream_routes(router, _PATH + "/{name}", found)
-    return router
 
 
 def camera_view(cameras: Cameras, settings: Settings, machine: Machine = THIS_MACHINE) -> CameraView:

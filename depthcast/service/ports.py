@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -11,28 +13,50 @@ from depthcast.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
+    from starlette.routing import BaseRoute
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class HttpPorts:
     """The HTTP servers of one run. The web framework is loaded only where one is needed."""
 
-    __slots__ = ("_live", "_routers", "_running", "_urls")
+    __slots__ = ("_added", "_live", "_mounting", "_routers", "_running", "_urls")
 
     def __init__(self) -> None:
+        self._mounting = threading.RLock()
+        self._added: dict[tuple[str, int], dict[frozenset[object], list[BaseRoute]]] = {}
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
         self._running: dict[tuple[str, int], FastAPI] = {}
         self._urls: dict[tuple[str, int], str] = {}
         self._live: dict[tuple[str, int], LiveStreams] = {}
 
+    def announce(self, host: str, port: int) -> None:
+        """Have the address served even before anything is mounted there: for who mounts later, and leaves earlier."""
+        self._routers.setdefault((host, port), [])
+
     def mount(self, host: str, port: int, router: APIRouter) -> None:
         """Have these routes served at the address; an empty host is every address, port 0 a free one.
 
-        Where the address is served already they are there at once, without the router's lifespan.
+        Where the address is served already they are there at once, without the router's lifespan, and in the place of
+        earlier ones of the same path: a stream that begins again is found where it was.
         """
         place = host, port
-        self._routers.setdefault(place, []).append(router)
-        if place in self._running:
-            self._running[place].include_router(router)
+        with self._mounting:
+            if place in self._running:
+                self._put(router, place)
+            else:
+                self._routers.setdefault(place, []).append(router)
+
+    def _put(self, router: APIRouter, place: tuple[str, int]) -> None:
+        """Add the routes to a running application, without those of an earlier router for the same paths."""
+        app, there = self._running[place], self._added.setdefault(place, {})
+        before, paths = list(app.router.routes), frozenset(map(_path, router.routes))
+        app.include_router(router)
+        old, there[paths] = there.get(paths, []), app.router.routes[len(before) :]
+        app.router.routes[:] = [route for route in app.router.routes if not any(route is one for one in old)]
+        app.openapi_schema = None
 
     def url(self, host: str, port: int) -> str:
         """Of an address that is served."""
@@ -40,14 +64,20 @@ class HttpPorts:
 
     def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
         """Those that the page at the address lists; who asks first has the page served."""
-        streams = self._live.get((host, port))
-        if streams is None:
-            from depthcast.service.live import live_routers
+        from depthcast.service.live import live_routers
 
-            streams = self._live[host, port] = LiveStreams()
-            for router in live_routers(streams, settings):
-                self.mount(host, port, router)
-        return streams
+        place = host, port
+        with self._mounting:
+            if place not in self._live:
+                self._live[place] = LiveStreams()
+                for router in live_routers(self._live[place], settings):
+                    self.mount(host, port, router)
+                if place in self._running:
+                    self._say_where(place)
+            return self._live[place]
+
+    def _say_where(self, place: tuple[str, int]) -> None:
+        _LOG.info("the page is at %s/", self._urls[place])
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
@@ -70,7 +100,13 @@ class HttpPorts:
         app = create_app(*self._routers[place])
         with serving(app, host, port) as self._urls[place]:
             self._running[place] = app
+            if place in self._live:
+                self._say_where(place)
             try:
                 yield
             finally:
                 del self._running[place]
+
+
+def _path(route: BaseRoute) -> tuple[object, ...]:
+    return type(route), getattr(route, "path", ""), frozenset(getattr(route, "methods", None) or ())

@@ -25,7 +25,14 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
     """
     with _listening(host, port) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_LEAVING_S)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_LEAVING_S,
+                # What we send over WebSockets is compressed already.
+                ws_per_message_deflate=False,
+            )
         )
         ended = threading.Event()
         thread = threading.Thread(target=_run, args=(server, listener, ended), name="http")

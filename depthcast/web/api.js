@@ -45,12 +45,13 @@ async function refusal(response) {
   return new Refused(response.status, wordsOf(body) || `${response.status} ${response.statusText}`, retryAfterS);
 }
 
-// Ours are JSON with a detail, those of WHIP and WHEP plain text.
+// Where the reason stands: in plain text (WHIP, WHEP), in `detail`, or in the service's own `error`.
 function wordsOf(body) {
   if (!body.startsWith("{")) return body.slice(0, 300);
   try {
-    const { detail } = JSON.parse(body);
-    return typeof detail === "string" ? detail : detail.map((one) => one.msg).join("; ");
+    const { detail, error } = JSON.parse(body);
+    const words = detail ?? error?.detail ?? error?.title ?? error?.message ?? "";
+    return typeof words === "string" ? words : words.map((one) => one.msg).join("; ");
   } catch {
     return "";
   }

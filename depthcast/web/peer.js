@@ -55,11 +55,11 @@ export class Peer {
   close() {
     this.onEnd = null;
     clearTimeout(this.timer);
-    this.connection.close();
-    if (this.resource) {
-      request("DELETE", this.resource, { keepalive: true }).catch(() => {});
-      this.resource = null;
-    }
+    const { connection, resource } = this;
+    this.resource = null;
+    if (!resource) connection.close();
+    // The server is told first: once the connection is closed it knows of no session to end.
+    else request("DELETE", resource, { keepalive: true }).catch(() => {}).finally(() => connection.close());
   }
 }
 

@@ -1,0 +1,1 @@
+"""The page in Chromium, whose camera plays a file."""
