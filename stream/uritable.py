@@ -68,7 +68,7 @@ SINKS = (
     Row(
         "webrtc://[TOKEN@]@[ADDRESS]:PORT/NAME",
         "webrtc://@:8080/depth",
-        "viewers come to us: WHEP at `http://ADDRESS:PORT/whep/NAME`, with the token as bearer",
+        "viewers come to us: a page at `http://ADDRESS:PORT/`, WHEP at `/whep/NAME` there, with the token as bearer",
     ),
     Row(
         "whip://[TOKEN@]HOST[:PORT]/PATH, whips://[TOKEN@]HOST/PATH",
