@@ -250,11 +250,9 @@ def _places(uri: SinkUri) -> Iterator[tuple[object, str]]:
             yield path.resolve(), str(path)
         case RtspServe(_, port, _) if port:
             yield port, f"port {port}"
-        case WebRtcServe(host, port, name):
+        case WebRtcServe(host, port, name) | RawServe(host, port, name):
             yield (host, port, name), str(uri)
-        case RawServe(host, port, path, _):
-            yield (host, port, path), str(uri)
-        case FoxgloveServe(_, port):
+        case FoxgloveServe(_, port) if port:
             yield port, f"port {port}"
         case _:
             pass
