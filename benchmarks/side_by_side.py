@@ -82,7 +82,12 @@ def main(
         threads=threads,
         official=str(official or ""),
     )
-    result = compared(setting, peer)
+    write_up(compared(setting, peer), setting, results)
+
+
+def write_up(result: dict[str, Any], setting: Setting, results: Path) -> None:
+    """Write and print what was found."""
+    threads, clip, model = setting.threads, setting.clip, setting.model
     result |= {"threads": threads, "clip": Path(clip).name, "conditions": asdict(conditions(result["engine"]))}
     kind = result["benchmark"].replace("_", "-")
     path = results / f"{kind}-{model.lower()}-{result['size']}-{setting.device}-{threads}.json"

@@ -69,6 +69,7 @@ def main(
         result: dict[str, Any] = {
             "benchmark": "windows",
             "model": session.spec.name,
+            "weights_sha256": session.spec.weights_sha256,
             "size": size_text(session.spec.size),
             "data": Path(folder).name if data else None,
             "frames": 0 if sequence is None else len(sequence.shots),

@@ -88,7 +88,7 @@ def test_import_of_the_package_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_modules_stay_small(package: str) -> None:
     for path in modules(package):
         source = path.read_text()

@@ -20,6 +20,7 @@ import pytest
 from aiortc import RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
+import depthcast
 from depthcast.service.app import create_app
 from depthcast.service.server import serving
 from depthcast.service.whip import sessions_router
@@ -31,13 +32,16 @@ from stream.pipeline import run
 from stream.preprocess import to_rgb
 from stream.sinks.picture import Painter
 from stream.sinks.whip import Heard, WhipPublishSink
+from stream.sources.choose import open_source
 from stream.sources.synthetic import SyntheticSource
 from stream.sources.webrtc import PublishedSource, Reception
+from stream.uris import parse_source
 from stream.webrtc.corrections import Peer
 from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession, ListSink
 from tests.rtc import LOOPBACK, published
 from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
+from tests.tiny import tiny_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,6 +128,20 @@ def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
     assert states[-3:-1] == [True, False] or states[-2:] == [True, False]
     assert source.reconnects == 1
     assert all(a.frame.pts < b.frame.pts for a, b in pairwise(sink.taken))
+
+
+def test_programs_are_published_to_as_well(tmp_path: Path) -> None:
+    network = tiny_network(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    uri = f"whip://@127.0.0.1:{port}/camera"
+    with published(f"http://127.0.0.1:{port}/whip/camera"):
+        shapes = [one.depth.shape for one in depthcast.estimate(uri, checkpoint=network, max_frames=3)]
+        with depthcast.open(uri, checkpoint=network) as reader:
+            shapes.append(next(iter(reader)).depth.shape)
+    assert set(shapes) == {(120, 320)}
+    with pytest.raises(SourceError, match=r"depthcast\.open` listen for it"):
+        open_source(parse_source(uri))
 
 
 def test_the_newest_publisher_is_heard() -> None:

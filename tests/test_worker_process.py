@@ -18,7 +18,7 @@ def test_what_the_process_started_ends_with_it() -> None:
     """A child that holds its pipes open would keep the service from stopping."""
 
     async def run() -> None:
-        worker = Worker(1.0)
+        worker = Worker(1.0, 0)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _PARENT, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
