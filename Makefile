@@ -10,10 +10,10 @@ SOURCE ?=
 DEMO ?= demo.mp4
 TENSORRT ?= tensorrt
 DATA ?= $(wildcard ../shared/data)
-OFFICIAL ?=
-CLIP = test:?realtime=0&size=
+OFFICIAL ?= ../Video-Depth-Anything
+SIDE_BY_SIDE = $(BIN)/python -m benchmarks.side_by_side --official "$(OFFICIAL)" $(if $(WEIGHTS),--checkpoint "$(WEIGHTS)")
 
-.PHONY: demo test test-gpu test-live lint format bench report clean
+.PHONY: demo test test-gpu test-live lint format bench bench-official report clean
 
 demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 	@$(BIN)/depthcast run "$(if $(SOURCE),$(SOURCE),$$(cat $(VENV)/.footage))" -o "$(DEMO)" --side-by-side --colormap inferno
@@ -43,10 +43,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# On an idle machine. DATA: a folder with tum_fr1_rpy (see CONTRIBUTING.md), for accuracy. OFFICIAL: a checkout of
-# Video Depth Anything whose requirements are installed in .venv.
+# On an idle machine, about a quarter of an hour. DATA: a folder with tum_fr1_rpy, for accuracy; see CONTRIBUTING.md.
+bench bench-official: export DEPTHCAST_HOME = build/bench
+
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.latency nano:threads=2 nano:threads=1 VDA-Small:threads=2,input_size=252
+	$(BIN)/python -m benchmarks.latency nano:threads=2 nano:threads=1 VDA-Small:threads=2,input_size=252 --frames 100
 	$(BIN)/python -m benchmarks.throughput nano
 	$(BIN)/python -m benchmarks.roofline nano:threads=2 VDA-Small:threads=2,input_size=252
 	$(BIN)/python -m benchmarks.scaling
@@ -56,10 +57,12 @@ ifneq ($(DATA),)
 	$(BIN)/python -m benchmarks.accuracy plain $(DATA)/tum_fr1_rpy --first 573 --frames 150 --name tum-fr1-rpy
 	$(BIN)/python -m benchmarks.windows --data plain:$(DATA)/tum_fr1_rpy --first 573 --frames 150
 endif
-ifneq ($(OFFICIAL),)
-	$(BIN)/python -m benchmarks.side_by_side --official $(OFFICIAL) --clip '$(CLIP)252x252' --input-size 252 --frames 45
-	$(BIN)/python -m benchmarks.side_by_side --official $(OFFICIAL) --clip '$(CLIP)518x518' --frames 12
-endif
+	$(BIN)/python -m benchmarks.report
+
+# OFFICIAL: a checkout of Video Depth Anything; WEIGHTS: its checkpoint, default random ones.
+bench-official: $(VENV)/.dev
+	$(SIDE_BY_SIDE) --clip 'test:?realtime=0&size=252x252' --input-size 252 --frames 45
+	$(SIDE_BY_SIDE) --clip 'test:?realtime=0&size=518x518' --input-size 518 --frames 12
 	$(BIN)/python -m benchmarks.report
 
 report: $(VENV)/.dev

@@ -22,14 +22,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import plots
-from benchmarks.datasets import LAYOUTS, Sequence, open_sequences
+from benchmarks.datasets import LAYOUTS, DatasetError, Sequence, open_sequences
 from benchmarks.evaluate import Evaluation, evaluate, mean_or_none, still_flicker, truth_of
 from benchmarks.machine import RESULTS, conditions, write_result
 from benchmarks.peer import PeerNetwork
 from benchmarks.predictors import Predict, each_alone, looking_ahead, streaming
 from depthcast.models import find
 from depthcast.networks import step_session, window_session
-from depthcast.plan import Engine, Wanted
+from depthcast.plan import Engine, Wanted, plan
 from depthcast.settings import Settings
 from engines.spec import Unit
 
@@ -49,6 +49,7 @@ class Method:
 
     predict: Predict
     unit: Unit
+    engine: str
 
 
 def main(
@@ -74,24 +75,13 @@ def main(
     """Measure, show, and write JSON, CSV and plots."""
     wanted = Wanted(find(model, metric), engine=engine, checkpoint=checkpoint, input_size=input_size)
     ways = [Way(word.strip()) for word in modes.split(",")] + ([Way.PEER] if peer else [])
-    sequences = [
-        sequence.part(first, frames or LAYOUTS[layout].frames, step) for sequence in open_sequences(layout, folder)
-    ]
+    opened = sequences_in(layout, folder)
+    sequences = [sequence.part(first, frames or LAYOUTS[layout].frames, step) for sequence in opened]
     name = name or f"{layout}-{folder.resolve().name}"
-    out.mkdir(parents=True, exist_ok=True)
     found = [run(sequence, ways, wanted, peer, estimate_motion, out / f"{name}-{model}") for sequence in sequences]
-    result: dict[str, Any] = {
-        "benchmark": "accuracy",
-        "model": wanted.model.label,
-        "data": name,
-        "layout": layout,
-        "first": first,
-        "step": step,
-        "input_size": input_size,
-        "sequences": found,
-        "mean": means(found, ways),
-        "conditions": asdict(conditions("onnx")),
-    }
+    asked = {"data": name, "layout": layout, "first": first, "step": step, "input_size": input_size}
+    measured = {"sequences": found, "mean": means(found, ways), "conditions": asdict(conditions(found[0]["engine"]))}
+    result: dict[str, Any] = {"benchmark": "accuracy", "model": wanted.model.label, **asked, **measured}
     path = results / f"accuracy-{name}-{wanted.model.label.lower()}.json"
     write_result(path, result)
     for way, figures in result["mean"].items():
@@ -99,13 +89,23 @@ def main(
     typer.echo(f"→ {path}, {out}")
 
 
+def sequences_in(layout: str, folder: Path) -> list[Sequence]:
+    """All sequences of a folder; what is wrong with it is the command line's error."""
+    try:
+        return open_sequences(layout, folder)
+    except DatasetError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def run(
     sequence: Sequence, ways: list[Way], wanted: Wanted, peer: Path | None, estimate_motion: bool, out: Path
 ) -> dict[str, Any]:
     """All ways on one sequence; its CSV file and plots are written as well."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     out = out.with_name(f"{out.name}-{sequence.name.replace('/', '-')}")
     evaluations: dict[str, Evaluation] = {}
     flickers: dict[str, float] = {}
+    engines: list[str] = []
     with bar(sequence.name) as progress, ExitStack() as opened:
         task = progress.add_task("ground truth", total=len(sequence.shots))
         truth = truth_of(sequence, estimate_motion, partial(progress.advance, task))
@@ -113,12 +113,14 @@ def run(
             task = progress.add_task(way.value, total=len(sequence.shots))
             method = opened.enter_context(opened_method(way, wanted, peer, sequence))
             evaluations[way] = evaluate(method.predict, method.unit, sequence, truth, partial(progress.advance, task))
+            engines.append(method.engine)
             flickers[way] = still_flicker(method.predict, sequence.picture(0))
     write_csv(out.with_suffix(".csv"), evaluations)
     plots.error_over_time(out.with_name(out.name + "-error.png"), evaluations)
     plots.column_over_time(out.with_name(out.name + "-column.png"), evaluations, truth.depth)
     return {
         "name": sequence.name,
+        "engine": engines[0],
         "frames": len(sequence.shots),
         "cap_m": sequence.cap_m,
         "poses": truth.how,
@@ -128,9 +130,13 @@ def run(
     }
 
 
-def over_time(evaluation: Evaluation) -> list[float]:
-    """AbsRel of each frame under the fit over the sequence: what the report draws."""
-    return [round(float(value), 4) for value in evaluation.aligned["sequence"].abs_rel]
+def over_time(evaluation: Evaluation) -> dict[str, list[float] | None]:
+    """AbsRel of each frame and TAE of each pair under the fit over the sequence: what the report draws."""
+    tae = evaluation.tae
+    return {
+        "abs_rel": [round(float(value), 4) for value in evaluation.aligned["sequence"].abs_rel],
+        "tae": None if tae is None else [round(float(value), 3) for value in np.nan_to_num(tae)],
+    }
 
 
 @contextmanager
@@ -138,6 +144,7 @@ def opened_method(way: Way, wanted: Wanted, peer: Path | None, sequence: Sequenc
     """A way for pictures of this sequence's size."""
     height, width, _ = sequence.picture(0).shape
     settings = Settings.from_environment()
+    engine = plan(wanted, height, width, settings).engine.value
 
     def quiet(_: str) -> None:
         return None
@@ -145,14 +152,14 @@ def opened_method(way: Way, wanted: Wanted, peer: Path | None, sequence: Sequenc
     if way is Way.PEER:
         assert peer is not None
         with PeerNetwork(peer, wanted.threads) as network:
-            yield Method(network.predict, Unit.RELATIVE)
+            yield Method(network.predict, Unit.RELATIVE, "onnx")
     elif way is Way.OFFLINE:
         with window_session(wanted, (height, width), settings, quiet) as window:
-            yield Method(looking_ahead(window), window.spec.unit)
+            yield Method(looking_ahead(window), window.spec.unit, engine)
     else:
         with step_session(wanted, (height, width), settings, quiet) as session:
             predict = streaming(session) if way is Way.STREAM else each_alone(session)
-            yield Method(predict, session.spec.unit)
+            yield Method(predict, session.spec.unit, engine)
 
 
 @contextmanager

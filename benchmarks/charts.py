@@ -66,9 +66,10 @@ def _run(axes: Axes, kinds: Kinds) -> None:
 def _accuracy(axes: Axes, kinds: Kinds) -> None:
     result = kinds["accuracy"][0]
     sequence = result["sequences"][0]
-    for way, values in sequence["over_time"].items():
-        axes.plot(values, linewidth=1, label=f"{result['model']}, {WAYS.get(way, way)}")
-    _labelled(axes, f"frame of {sequence['name']}", "AbsRel")
+    kind = "abs_rel" if sequence["sensor_tae"] is None else "tae"
+    for way, each in sequence["over_time"].items():
+        axes.plot(each[kind], linewidth=1, label=f"{result['model']}, {WAYS.get(way, way)}")
+    _labelled(axes, f"frame of {sequence['name']}", {"abs_rel": "AbsRel", "tae": "TAE of each pair"}[kind])
 
 
 def _roofline(axes: Axes, kinds: Kinds) -> None:

@@ -17,6 +17,7 @@ from engines.spec import ModelSpec
 
 Shapes = dict[str, tuple[int, ...]]
 
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 OF_EACH_ELEMENT = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Relu", "Clip", "Neg", "Sqrt", "Where", "Greater"), 1),
     **dict.fromkeys(("Softplus", "Sigmoid", "Erf", "Exp", "Tanh"), 4),
@@ -61,9 +62,7 @@ def count(path: Path, spec: ModelSpec) -> Cost:
         if not _is_bookkeeping(node, weights):
             touched = [name for name in (*node.input, *node.output) if name and name not in weights]
             activations += sum(each * prod(shapes.get(name, (0,))) for name in touched)
-    floats = [
-        tensor for tensor in model.graph.initializer if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
-    ]
+    floats = [tensor for tensor in model.graph.initializer if tensor.data_type in FLOATS]
     height, width = spec.size
     features = sum(cache.cells(height, width) * cache.channels for cache in spec.caches)
     picture = prod(spec.image_shape(1)) * (1 if spec.pixels == "uint8" else 4)

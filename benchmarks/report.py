@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -74,12 +74,11 @@ def _reads(path: Path, text: str) -> bool:
 
 
 def load(folder: Path) -> Kinds:
-    """All results by kind, each file's in order of its name. Files named live-* hold one result or a list of them."""
+    """All results by kind, each file's in order of its name."""
     kinds: Kinds = {}
     for path in sorted(folder.glob("*.json")):
-        found: Any = json.loads(path.read_text())
-        kind = "live" if path.name.startswith("live-") else found["benchmark"]
-        kinds.setdefault(kind, []).extend(found if isinstance(found, list) else [found])
+        found: Result = json.loads(path.read_text())
+        kinds.setdefault(found["benchmark"], []).append(found)
     return kinds
 
 
@@ -89,6 +88,8 @@ def section(kinds: Kinds) -> str:
         ("One frame, from decoded picture to map; decoding and encoding left out:", tables.latency, "latency"),
         ("Glass to glass, from the camera's clock to the viewer's:", tables.live, "live"),
         (ACCURACY, tables.accuracy, "accuracy"),
+        ("", tables.motion_notes, "accuracy"),
+        ("", lambda _: plot(kinds, "accuracy.svg", "docs/plots"), "accuracy"),
         (SIDE_BY_SIDE, tables.side_by_side, "side_by_side"),
         (OFFICIAL_FORM, tables.official_form, "official_form"),
         ("TensorRT engines:", tables.gpu, "gpu"),
@@ -98,8 +99,8 @@ def section(kinds: Kinds) -> str:
 
 
 MORE = f"""\
-[{PAGE}]({PAGE}) has the rest: streams and memory, scaling with size, window and run length, window policies,
-and how near the device's limits a step comes."""
+[{PAGE}]({PAGE}) has the rest: streams and memory, scaling with size, window and run
+length, window policies, and how near the device's limits a step comes."""
 
 
 def page(kinds: Kinds) -> str:
@@ -117,7 +118,10 @@ def speed_chapters(kinds: Kinds) -> dict[str, list[str]]:
     scaling, roofline = kinds.get("scaling", []), kinds.get("roofline", [])
     return {
         "Latency": [tables.latency(kinds.get("latency", []))],
-        "Glass to glass": [tables.live(kinds.get("live", []))],
+        "Glass to glass": [
+            tables.live(kinds.get("live", [])),
+            explained("A viewer that is too slow, on purpose:", tables.live_slow(kinds.get("live_slow", []))),
+        ],
         "Streams": [tables.throughput(kinds.get("throughput", [])), plot(kinds, "throughput.svg")],
         "TensorRT": [tables.gpu(kinds.get("gpu", []))],
         "Scaling": [
@@ -156,7 +160,7 @@ def quality_chapters(kinds: Kinds) -> dict[str, list[str]]:
 
 def explained(words: str, drawn: str) -> str:
     """A table under its words; nothing without the table."""
-    return f"{words}\n\n{drawn}" if drawn else ""
+    return f"{words}\n\n{drawn}".lstrip() if drawn else ""
 
 
 PLOTTED = {
@@ -164,15 +168,15 @@ PLOTTED = {
     "size.svg": ("scaling", "time against the size of the input"),
     "window.svg": ("scaling", "time and memory against the window"),
     "run.svg": ("scaling", "time and memory over a long run"),
-    "accuracy.svg": ("accuracy", "error of each frame"),
+    "accuracy.svg": ("accuracy", "error from frame to frame"),
     "roofline.svg": ("roofline", "operations per second against operations per byte"),
 }
 """File name to the kind of results it is drawn from, and what it shows."""
 
 
-def plot(kinds: Kinds, name: str) -> str:
-    """The picture in the page, "" where nothing can be drawn."""
-    return f"![{PLOTTED[name][1]}](plots/{name})" if name in plot_names(kinds) else ""
+def plot(kinds: Kinds, name: str, folder: str = "plots") -> str:
+    """The picture, "" where nothing can be drawn."""
+    return f"![{PLOTTED[name][1]}]({folder}/{name})" if name in plot_names(kinds) else ""
 
 
 def plot_names(kinds: Kinds) -> list[str]:

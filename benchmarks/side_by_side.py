@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.evaluate import still_flicker
 from benchmarks.machine import RESULTS, conditions, write_result
 from benchmarks.measure import Durations, Ratio, interleave
-from benchmarks.peer import PeerNetwork
+from benchmarks.official import OfficialError
+from benchmarks.peer import PeerError, PeerNetwork
 from benchmarks.predictors import Picture, streaming
 from benchmarks.sides import (
     OFFICIAL,
@@ -56,6 +57,7 @@ def main(
     input_size: Annotated[int | None, typer.Option(min=14, help="Default: the model's.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="Measured, after the warm-up.")] = 20,
     warm_up: Annotated[int, typer.Option(min=0)] = 3,
+    memory_frames: Annotated[int, typer.Option(help="Of the run for memory; 42 fill both sides' caches.")] = 44,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU where torch sees one.")] = "",
     results: Annotated[Path, typer.Option(help="Folder of the JSON file.")] = RESULTS,
@@ -72,6 +74,7 @@ def main(
         clip=clip,
         frames=frames,
         warm_up=warm_up,
+        memory_frames=memory_frames,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         engine=engine.value,
         precision=precision.value,
@@ -79,7 +82,12 @@ def main(
         threads=threads,
         official=str(official or ""),
     )
-    result = against_peer(setting, peer) if peer else against_official(setting)
+    write_up(compared(setting, peer), setting, results)
+
+
+def write_up(result: dict[str, Any], setting: Setting, results: Path) -> None:
+    """Write and print what was found."""
+    threads, clip, model = setting.threads, setting.clip, setting.model
     result |= {"threads": threads, "clip": Path(clip).name, "conditions": asdict(conditions(result["engine"]))}
     kind = result["benchmark"].replace("_", "-")
     path = results / f"{kind}-{model.lower()}-{result['size']}-{setting.device}-{threads}.json"
@@ -89,6 +97,14 @@ def main(
     typer.echo(f"→ {path}")
 
 
+def compared(setting: Setting, peer: Path | None) -> dict[str, Any]:
+    """Figures of both sides; what is wrong with the other one is the command line's error."""
+    try:
+        return against_peer(setting, peer) if peer else against_official(setting)
+    except (OfficialError, PeerError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def against_official(setting: Setting) -> dict[str, Any]:
     """Speed, memory and agreement of both sides."""
     pictures = list(clip_pictures(setting.clip, setting.warm_up + setting.frames))
@@ -96,7 +112,7 @@ def against_official(setting: Setting) -> dict[str, Any]:
         measured = alternate(ours, official_side(setting).step, pictures, setting.warm_up)
         size, engine = size_text(session.spec.size), engine_of(session)
     # Told the engine, our side asks torch nothing, and so does not load it.
-    told = replace(setting, engine=engine)
+    told = replace(setting, engine=engine, frames=max(setting.frames, setting.memory_frames))
     memory = {side: memory_alone(side, told) for side in (OURS, OFFICIAL)}
     return {
         "benchmark": "side_by_side",

@@ -42,6 +42,7 @@ class Setting:
     """What both sides run; plain values, because it also goes to another process.
 
     official: folder of the checkout, empty without one. checkpoint: empty for the packaged model.
+    memory_frames: least number of frames that the run for memory takes.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Setting:
     precision: str
     input_size: int | None
     threads: int
+    memory_frames: int
     official: str = ""
 
     @property

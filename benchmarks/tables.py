@@ -161,7 +161,7 @@ def side_by_side(results: list[Result]) -> str:
         (
             result["model"],
             result["size"],
-            f"cpu, {result['threads']} threads" if result["device"] == "cpu" else result["device"],
+            device(result),
             f"{result['official']['p50_ms']:.0f}",
             f"{result['ours']['p50_ms']:.0f}, {result['engine']}",
             spread(result["speed_ratio"]),
@@ -185,6 +185,12 @@ def side_by_side(results: list[Result]) -> str:
     return table(heads, rows)
 
 
+def device(result: Result) -> str:
+    """And its threads, on a CPU."""
+    threads = result["threads"]
+    return f"cpu, {threads} thread{'s' * (threads > 1)}" if result["device"] == "cpu" else str(result["device"])
+
+
 def official_form(results: list[Result]) -> str:
     """Against the form of the official code."""
     rows = [
@@ -200,15 +206,8 @@ def official_form(results: list[Result]) -> str:
         for result in results
         for each in result["engines"]
     ]
-    heads = (
-        "network",
-        "input",
-        "official form, torch, ms",
-        "cheap form",
-        "ms",
-        "ratio (quartiles)",
-        "departure of maps, % of their mean",
-    )
+    told = ("ratio (quartiles)", "departure of maps, % of their mean")
+    heads = ("network", "input", "official form, torch, ms", "cheap form", "ms", *told)
     return with_machine(table(heads, rows), results)
 
 
@@ -331,10 +330,31 @@ def operators(results: list[Result]) -> str:
 def live(results: list[Result]) -> str:
     """Glass to glass."""
     rows = [
-        (each["transport"], f"{each['p50_ms']:.0f}", f"{each['p95_ms']:.0f}", f"{each['p99_ms']:.0f}", each["machine"])
+        (each["transport"], *(f"{each[name]:.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")), place(each["machine"]))
         for each in sorted(results, key=lambda each: str(each["transport"]))
     ]
     return table(("transport", "p50, ms", "p95, ms", "p99, ms", "machine"), rows)
+
+
+def live_slow(results: list[Result]) -> str:
+    """Viewers that are too slow, on purpose."""
+    rows = [
+        (
+            each["transport"],
+            f"{each['hold_ms']:.0f}",
+            len(each["p95_ms_by_minute"]),
+            f"{each['first_minute_p95_ms']:.0f}",
+            f"{each['last_minute_p95_ms']:.0f}",
+        )
+        for each in results
+    ]
+    heads = ("transport", "a picture is looked at for, ms", "minutes", "p95 of the first minute, ms", "of the last, ms")
+    return table(heads, rows)
+
+
+def place(where: Result | str) -> str:
+    """A machine, described by its conditions or by words."""
+    return where if isinstance(where, str) else machine(where)
 
 
 def gpu(results: list[Result]) -> str:

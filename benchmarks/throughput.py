@@ -107,7 +107,7 @@ def one_thread_each(variant: Variant, frame: tuple[int, int]) -> Iterator[Callab
     single = replace(variant, wanted=replace(variant.wanted, threads=1))
     with ExitStack() as stack:
         sessions = [stack.enter_context(opened(single, frame)) for _ in range(cores)]
-        if engine_of(sessions[0]) != "onnx":
+        if engine_of(sessions[0]) not in ("onnx", "openvino"):
             yield None
             return
         pool = stack.enter_context(ThreadPoolExecutor(cores))

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.accuracy import bar
-from benchmarks.datasets import Sequence, open_sequences
+from benchmarks.accuracy import bar, sequences_in
+from benchmarks.datasets import Sequence
 from benchmarks.evaluate import Truth, evaluate, still_flicker, truth_of
 from benchmarks.machine import RESULTS, conditions, write_result
 from benchmarks.measure import Durations, Ratio, interleave
@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Measure, print lines, and write JSON."""
     layout, _, folder = data.partition(":")
-    sequence = open_sequences(layout, Path(folder))[0].part(first, frames, 1) if data else None
+    sequence = sequences_in(layout, Path(folder))[0].part(first, frames, 1) if data else None
     truth = None if sequence is None else truth_of(sequence, estimate_motion=True)
     picture = SyntheticSource(*FRAME).render(0) if sequence is None else sequence.picture(0)
     wanted = Wanted(find(model), Mode.STREAM, engine, Precision.AUTO, checkpoint, input_size, threads)
@@ -69,6 +69,7 @@ def main(
         result: dict[str, Any] = {
             "benchmark": "windows",
             "model": session.spec.name,
+            "weights_sha256": session.spec.weights_sha256,
             "size": size_text(session.spec.size),
             "data": Path(folder).name if data else None,
             "frames": 0 if sequence is None else len(sequence.shots),

@@ -41,7 +41,7 @@ def open_model(
 
     Raises DepthcastError or EngineError, with what to do in the message.
     """
-    wanted = _wanted(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
+    wanted = wanted_for(model, metric, Mode.STREAM, checkpoint, engine, input_size, threads)
     return step_session(wanted, (height, width), Settings.from_environment(), logger.info)
 
 
@@ -64,7 +64,7 @@ def estimate(
 
     Raises DepthcastError, StreamError or EngineError, with what to do in the message.
     """
-    wanted = _wanted(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
+    wanted = wanted_for(model, metric, Mode(mode), checkpoint, engine, input_size, threads)
     uri = parse_source(video) if isinstance(video, str) else FileIn(Path(video))
     settings = Settings.from_environment()
     with opened_source(uri, settings, logger.info, HttpPorts(), max_frames) as source:
@@ -77,7 +77,7 @@ def estimate(
             yield from map(DepthEstimator(session, scene_cut).step, source)
 
 
-def _wanted(
+def wanted_for(
     model: str,
     metric: bool,
     mode: Mode,
@@ -86,5 +86,6 @@ def _wanted(
     input_size: int | None,
     threads: int | None,
 ) -> Wanted:
+    """What the arguments of a Python function ask for. Raises DepthcastError."""
     path = None if checkpoint is None else Path(checkpoint)
     return Wanted(find(model, metric), mode, Engine(engine), checkpoint=path, input_size=input_size, threads=threads)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 
 from stream.stats import Stats
 
@@ -57,6 +59,21 @@ class Board:
     def tell(self, name: str, stats: Stats) -> None:
         """The stream runs, with these figures so far."""
         self.put(replace(self.status(name), state=State.RUNNING, stats=stats))
+
+    @contextmanager
+    def place(self, kind: str) -> Iterator[Callable[[Stats], None]]:
+        """A place for one of many streams without a name of their own, numbered from 1, for as long as the block lasts.
+
+        Yields what is to be told its figures.
+        """
+        with self._lock:
+            number = next(one for one in count(1) if f"{kind} {one}" not in self._statuses)
+            name = f"{kind} {number}"
+            self._statuses[name] = Status(name)
+        try:
+            yield lambda stats: self.tell(name, stats)
+        finally:
+            self.take_down(name)
 
     def take_down(self, name: str) -> None:
         """Forget a stream; harmless where there is none."""

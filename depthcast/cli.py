@@ -17,6 +17,7 @@ from depthcast.commands.export import export
 from depthcast.commands.keys import keys
 from depthcast.commands.latency import latency
 from depthcast.commands.models import models
+from depthcast.commands.pointcloud import pointcloud
 from depthcast.commands.pull import pull
 from depthcast.commands.run import run
 from depthcast.commands.serve import ENVIRONMENT, serve
@@ -44,6 +45,7 @@ app.command()(pull)
 app.command()(export)
 app.command()(build)
 app.command()(doctor)
+app.command()(pointcloud)
 app.command()(devices)
 app.command()(latency)
 

@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from depthcast.dataouts import check_clouds
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, is_live, opened_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
 from depthcast.plan import Mode, Wanted
+from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.sources import opened_source
@@ -23,10 +25,11 @@ from stream.controls import Controls, steered
 from stream.estimator import DepthEstimator
 from stream.offline import offline
 from stream.pipeline import Estimate, OverFrames, run
+from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
-from stream.sources import Source
+from stream.sources import Source, SourceInfo
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -51,6 +54,7 @@ class Job:
     max_frames: int | None = None
     output_fps: Fraction | None = None
     scene_cut: bool = True
+    sensing: Sensing = NO_SENSING
 
     @property
     def played(self) -> SourceUri:
@@ -89,7 +93,9 @@ class Prepared:
         """
         job, uri = self.job, self.job.played
         sound_of = uri.path if isinstance(uri, FileIn) else None
-        with opened_outputs(job.outputs, self.live, job.look, sound_of, self.settings, self.ports) as sinks:
+        with opened_outputs(
+            job.outputs, self.live, job.look, sound_of, self.settings, self.ports, job.sensing
+        ) as sinks:
             stats = run(
                 self.source,
                 self.estimate,
@@ -133,7 +139,7 @@ def prepared(
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
-        frame = source.info.height, source.info.width
+        seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
         spec: ModelSpec
         estimate: Estimate
         controls = Controls()
@@ -150,7 +156,16 @@ def prepared(
             )
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
-        yield Prepared(job, source, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
+        estimate, spec = _as_wanted(estimate, spec, job, source.info)
+        yield Prepared(job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
+
+
+def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
+    """The estimate in the unit and limits that were asked for, and the spec that says so."""
+    refinement = refinement_of(job.sensing, info)
+    unit = refinement.check(spec.unit)
+    check_clouds(file_paths(job.outputs), job.sensing, unit)
+    return refined(estimate, refinement), replace(spec, unit=unit)
 
 
 def _gap_s(rate: Fraction | None) -> float:

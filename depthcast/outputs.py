@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from depthcast.dataouts import FILES, opened_data, opened_data_file
 from depthcast.errors import UsageError
 from depthcast.live import LiveRun
+from depthcast.sensing import NO_SENSING, Sensing
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from stream.colour import Colormap
+from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.sinks import NullSink, Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink
 from stream.sinks.picture import Painter
@@ -37,16 +40,20 @@ class Look:
     least_rate: Fraction | None = None
 
 
+_PICTURES = RtspServe | RtspPublish | WebRtcServe | WhipPublish
+_DATA = RawServe | FoxgloveServe | ZenohOut
+
+
 def shows_pictures(uri: SinkUri) -> bool:
     """The output is coloured video, not the depth itself."""
     if isinstance(uri, FileOut):
         return uri.path.suffix.lower() == ".mp4"
-    return is_live(uri)
+    return isinstance(uri, _PICTURES)
 
 
 def is_live(uri: SinkUri) -> bool:
     """Somebody watches while it is made: it is played at its own pace."""
-    return isinstance(uri, RtspServe | RtspPublish | WebRtcServe | WhipPublish)
+    return isinstance(uri, _PICTURES | _DATA)
 
 
 def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
@@ -57,7 +64,13 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
         raise UsageError(
             f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
         )
-    paths = [uri.path for uri in outputs if isinstance(uri, FileOut)]
+    served = [(uri.host, uri.port, uri.name) for uri in outputs if isinstance(uri, WebRtcServe)]
+    if len(set(served)) < len(served):
+        raise UsageError("two webrtc:// outputs have the same address and name: give them different names")
+    raw = [(uri.host, uri.port, uri.path) for uri in outputs if isinstance(uri, RawServe)]
+    if len(set(raw)) < len(raw):
+        raise UsageError("two ws:// outputs have the same address and path: give them different paths")
+    paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if isinstance(source, FileIn) and place == source.path.resolve():
@@ -70,6 +83,11 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
 
 
+def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
+    """Those of the outputs that are files, or patterns of files."""
+    return [uri.path for uri in outputs if isinstance(uri, FileOut)]
+
+
 @contextmanager
 def opened_outputs(
     outputs: Sequence[SinkUri],
@@ -78,6 +96,7 @@ def opened_outputs(
     sound_of: Path | None,
     settings: Settings,
     ports: HttpPorts,
+    sensing: Sensing = NO_SENSING,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
@@ -90,6 +109,10 @@ def opened_outputs(
         for uri in outputs:
             if isinstance(uri, WebRtcServe | WhipPublish):
                 sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
+            elif isinstance(uri, RawServe | FoxgloveServe | ZenohOut):
+                sink = opened_data(uri, run.info, sensing, ports)
+            elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
+                sink = opened_data_file(uri.path, run.info, sensing)
             else:
                 sink = _opened(uri, run.info, look, run.spec.name, sound_of)
             undone.callback(sink.abort)

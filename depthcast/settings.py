@@ -29,6 +29,8 @@ class Settings:
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
     max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
     max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
+    authorities: a file of certificates; sources over TLS are checked against it, and not at all without
+        (`DEPTHCAST_CA_FILE`).
     api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
@@ -40,6 +42,7 @@ class Settings:
     max_bitrate: int = MAX_BITRATE
     max_cameras: int = MAX_CAMERAS
     api_key: str | None = field(default=None, repr=False)
+    authorities: Path | None = None
 
     @property
     def stun_servers(self) -> tuple[str, ...]:
@@ -83,6 +86,7 @@ class Settings:
             _count(values, "DEPTHCAST_MAX_BITRATE", MAX_BITRATE, 100_000, 100_000_000),
             _count(values, "DEPTHCAST_MAX_CAMERAS", MAX_CAMERAS, 1, 1000),
             api_key=values.get("DEPTHCAST_API_KEY") or None,
+            authorities=_file(values, "DEPTHCAST_CA_FILE"),
         )
 
 
@@ -105,6 +109,13 @@ def _ice_servers(text: str) -> tuple[str, ...]:
             # Not shown: it may hold a password.
             raise UsageError("DEPTHCAST_ICE_SERVERS lists stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")
     return _listed(text)
+
+
+def _file(values: Mapping[str, str], name: str) -> Path | None:
+    path = Path(values[name]).expanduser() if values.get(name) else None
+    if path is not None and not path.is_file():
+        raise UsageError(f"{name} names a file, there is none at {path}")
+    return path
 
 
 def _count(values: Mapping[str, str], name: str, plain: int, least: int, most: int) -> int:

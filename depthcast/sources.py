@@ -30,7 +30,7 @@ def opened_source(
     max_frames, output_fps: as of `open_source`. Raises SourceError, or UsageError where an address is taken.
     """
     if not isinstance(uri, WebRtcIn):
-        with open_source(uri, max_frames, output_fps) as source:
+        with open_source(uri, max_frames, output_fps, authorities=settings.authorities) as source:
             yield source
         return
     # Neither the web framework nor aiortc is loaded for runs that have no use for them.

@@ -19,14 +19,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from depthcast.commands.sensing import UNITS, Wish, cloud_rule, limits
 from depthcast.errors import UsageError
 from depthcast.job import Job
 from depthcast.many import NamedJob
 from depthcast.models import NANO, find
 from depthcast.outputs import Look, check_outputs
 from depthcast.plan import Engine, Precision, Wanted
+from depthcast.sensing import Sensing
+from stream.calibration import read_camera
+from stream.camera import Camera
 from stream.colour import Colormap
-from stream.errors import UriError
+from stream.dataouts import FoxgloveServe, RawServe
+from stream.errors import CameraError, UriError
 from stream.sinks.file import Resolution
 from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
 from stream.webrtcuris import WebRtcServe
@@ -82,6 +87,18 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(several)
 
 
+def _camera(value: object) -> Camera:
+    try:
+        return read_camera(_text(value))
+    except CameraError as error:
+        raise UsageError(str(error)) from None
+
+
+def _written(read: Callable[[str], Any]) -> Callable[[object], Any]:
+    """What the command line's own reader makes of a text."""
+    return lambda value: read(_text(value))
+
+
 OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
     {
         "model": _text,
@@ -97,6 +114,12 @@ OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "side-by-side": _flag,
         "threads": _number(1),
         "scene-cut": _flag,
+        "camera": _camera,
+        "undistort": _flag,
+        "unit": _choice(*Wish),
+        "limits": _written(limits),
+        "scale-to": _text,
+        "cloud": _written(cloud_rule),
     }
 )
 """What may stand at the top for all streams, and in each stream's table."""
@@ -184,8 +207,20 @@ def _job(file: _File, name: str, table: Mapping[str, object], general: Mapping[s
         Resolution(values.get("resolution", Resolution.AUTO)),
         values.get("side-by-side", False),
     )
-    limits = values.get("max-frames"), values.get("output-fps"), values.get("scene-cut", True)
-    return NamedJob(name, Job(source, outputs, wanted, look, *limits))
+    bounds = values.get("max-frames"), values.get("output-fps"), values.get("scene-cut", True)
+    return NamedJob(name, Job(source, outputs, wanted, look, *bounds, _sensing(values)))
+
+
+def _sensing(values: Mapping[str, Any]) -> Sensing:
+    plain = Sensing()
+    return Sensing(
+        camera=values.get("camera"),
+        undistort=values.get("undistort", False),
+        unit=UNITS[Wish(values["unit"])] if "unit" in values else None,
+        limits=values.get("limits", plain.limits),
+        scale_to=Path(values["scale-to"]) if "scale-to" in values else None,
+        cloud=values.get("cloud", plain.cloud),
+    )
 
 
 def _wanted(values: Mapping[str, Any]) -> Wanted:
@@ -215,7 +250,9 @@ def _places(uri: SinkUri) -> Iterator[tuple[object, str]]:
             yield path.resolve(), str(path)
         case RtspServe(_, port, _) if port:
             yield port, f"port {port}"
-        case WebRtcServe(host, port, name):
+        case WebRtcServe(host, port, name) | RawServe(host, port, name):
             yield (host, port, name), str(uri)
+        case FoxgloveServe(_, port) if port:
+            yield port, f"port {port}"
         case _:
             pass

@@ -32,6 +32,13 @@ class Unit(StrEnum):
     """No absolute scale; larger is nearer."""
     METRE = "metre"
     """Distance along the optical axis; larger is farther."""
+    INVERSE_METRE = "inverse metre"
+    """One over the distance along the optical axis; larger is nearer."""
+
+    @property
+    def polarity(self) -> str:
+        """Which way values grow, for people and for headers."""
+        return "larger is farther" if self is Unit.METRE else "larger is nearer"
 
 
 @dataclass(frozen=True, slots=True)

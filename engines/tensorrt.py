@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engines.backend import Backend
 from engines.compiled import Compiled, Execution, TensorRtNetwork, check_step, check_window
 from engines.device import Device, Graph, Queue
+from engines.dlpack import CUDA, DeviceArray
 from engines.errors import DeviceError, EngineError, SpecError, StepError
 from engines.lanes import Lane, SlotWriter, allocate, cached_tensors, lay_out, layout_of, make_lanes
 from engines.session import Cache, Image, StepPlan
@@ -73,6 +74,8 @@ class TensorRtCache:
         self._network = network
         self.batch = batch
         self.in_flight: deque[int] = deque()
+        self.collected = 0
+        """Number of the lane that holds the last collected map."""
         self.bytes_per_stream = layout.nbytes // batch
         # Everything: positions left over from someone else would index out of the network's tables.
         device.fill_zero(queues.compute, block.value, layout.nbytes)
@@ -101,6 +104,13 @@ class TensorRtCache:
         Ask again after `submit`; who only calls `step` always gets the same array.
         """
         return self.memory.lanes[self.free_lane].image
+
+    @property
+    def device_depth(self) -> DeviceArray:
+        """See `engines.dlpack.OnDevice`; who has frames in flight keeps it until the second `submit` from now."""
+        memory = self.memory
+        lane = memory.lanes[self.collected]
+        return DeviceArray(lane.download.device, lane.depth.shape, (CUDA, 0), memory.block)
 
     def clear(self) -> None:
         """Forget frames in flight, zero all cached features."""
@@ -250,7 +260,7 @@ class TensorRtSession:
                 self._device.synchronise(lane.downloaded)
         except DeviceError as error:
             raise StepError(f"a step of {self._spec.name} failed on {self._device.name}: {error}") from error
-        cache.in_flight.popleft()
+        cache.collected = cache.in_flight.popleft()
         return lane.depth
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:

@@ -19,3 +19,19 @@ class FrameSizeError(StreamError):
 
 class UriError(StreamError):
     """A source or output is written in a way that means nothing here."""
+
+
+class CameraError(StreamError):
+    """A camera's description cannot be read, or does not fit its pictures."""
+
+
+class UnitError(StreamError):
+    """Depth of this unit cannot be what was asked for."""
+
+
+class ExtraMissing(StreamError):
+    """A package that is installed only on request is not here."""
+
+
+class RawError(StreamError):
+    """A raw depth message is damaged, or of a kind that this version does not know."""

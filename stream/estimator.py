@@ -11,6 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from engines.dlpack import DeviceArray, OnDevice
 from engines.errors import StepError
 from engines.session import Image, Session
 from engines.spec import ModelSpec
@@ -106,6 +107,14 @@ class DepthEstimator:
             full_size = resize_map(depth, frame.height, frame.width)
         self._previous = now
         return DepthFrame(frame, full_size, self._session.spec.unit, self._range, self._window.t == 1)
+
+    @property
+    def device_depth(self) -> DeviceArray | None:
+        """The last map where the engine computed it, float32 [1, *spec.map_size], for DLPack; until the next step.
+
+        None for engines of the processor: there `DepthFrame.depth` is all there is.
+        """
+        return self._cache.device_depth if isinstance(self._cache, OnDevice) else None
 
     def _restart_where_needed(self, now: _Previous) -> None:
         is_cut = self._scene_cut and self._opens_scene()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.camera import Intrinsics
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class DepthFrame:
     range: what a picture of it should span.
     reset: the temporal window was restarted with this frame (first frame, new size, scene cut, gap).
     stale: no new frame: the last map again, while a live source is away; its frame carries the time of showing.
+    intrinsics: of the camera, for pictures of the map's size; None where they are not known.
     """
 
     frame: Frame
@@ -63,3 +65,12 @@ class DepthFrame:
     range: DisplayRange
     reset: bool
     stale: bool = False
+    intrinsics: Intrinsics | None = None
+
+
+def held(last: DepthFrame, now_ns: int) -> DepthFrame:
+    """The last map shown again at `now_ns` of the monotonic clock: stale, with the time of showing."""
+    frame = last.frame
+    age_ns = now_ns - frame.captured_ns
+    pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
+    return replace(last, frame=replace(frame, pts=pts, captured_ns=now_ns), reset=False, stale=True)

@@ -6,16 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from engines.errors import StepError
 from stream.controls import Controls
-from stream.frame import DepthFrame, Frame
+from stream.frame import DepthFrame, Frame, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import Rhythm
 from stream.sinks import Sink, Watched
 from stream.sources import Source
+from stream.stability import Flicker
 from stream.stats import SinkStats, StageTimes, Stats
 
 _LOG = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class _Run:
         self._look_every_s = min(_LOOK_EVERY_S, stale_after_s)
         self._controls = controls
         self._rhythm = Rhythm(source.info.rate)
+        self._flicker = Flicker()
         self._last: DepthFrame | None = None
         self._ages = StageTimes()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
@@ -142,6 +144,8 @@ class _Run:
             self._give(depth_frame)
             self._frames_out += 1
             self._resets += depth_frame.reset
+            # Once the frame is on its way.
+            self._flicker.add(depth_frame)
             self._report(progress)
 
     def _stepped(self, step: Callable[[Frame], DepthFrame], frames: Iterable[Frame]) -> Iterator[DepthFrame]:
@@ -191,13 +195,10 @@ class _Run:
         """Show the last map again, once it is old and has not just been shown."""
         if self._last is None or now_ns - self._held_ns < self._look_every_s * 5e8:
             return
-        frame = self._last.frame
-        age_ns = now_ns - frame.captured_ns
+        age_ns = now_ns - self._last.frame.captured_ns
         if age_ns < self._rhythm.away_after_s(self._stale_after_s) * 1e9:
             return
-        pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
-        shown = replace(frame, pts=pts, captured_ns=now_ns)
-        self._give(replace(self._last, frame=shown, reset=False, stale=True))
+        self._give(held(self._last, now_ns))
         self._held_ns = now_ns
         self._held += 1
 
@@ -249,6 +250,7 @@ class _Run:
             ages=self._ages.summary(),
             stages=self._timings.summary(),
             waiting=len(self._frames),
+            flicker=self._flicker.median,
             sinks=tuple(self._sink_stats(label, sink) for label, sink in self._sinks.items()),
         )
 

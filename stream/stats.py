@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -67,6 +67,8 @@ class Stats:
     ages: from capture until written, for each sink.
     stages: every stage that ran, in order of first use; stages of different threads overlap.
     sinks: each sink, in the order given.
+    flicker: how much depth changes from frame to frame where the picture does not, 0.01 for one per cent, over the
+        last ten seconds or so; None while nothing stood still. See `stream.stability`.
     """
 
     frames_in: int
@@ -83,6 +85,7 @@ class Stats:
     stages: tuple[StageStats, ...]
     waiting: int = 0
     sinks: tuple[SinkStats, ...] = ()
+    flicker: float | None = None
 
     @property
     def fps(self) -> float:
@@ -111,16 +114,19 @@ class Durations:
 
     def quantile_ms(self, share: float) -> float:
         """The duration that `share` (0..1) of all stay within; 0 when there are none."""
-        wanted, seen = share * self._count, 0
-        for place, count in enumerate(self._bins):
-            seen += count
-            if count and seen >= wanted:
-                return _FLOOR_MS * exp((place + 0.5) * _STEP)
-        return 0.0
+        return self._quantiles_ms((share,))[0]
+
+    def _quantiles_ms(self, shares: Sequence[float]) -> list[float]:
+        if not self._count:
+            return [0.0] * len(shares)
+        seen = list(accumulate(self._bins))
+        # At least one: a share of nothing is the smallest that there is.
+        places = [bisect_left(seen, max(share * self._count, 1)) for share in shares]
+        return [_FLOOR_MS * exp((place + 0.5) * _STEP) for place in places]
 
     def summary(self, name: str) -> StageStats:
         """What has been counted so far."""
-        p50, p95, p99 = (self.quantile_ms(share) for share in (0.5, 0.95, 0.99))
+        p50, p95, p99 = self._quantiles_ms((0.5, 0.95, 0.99))
         within = tuple(accumulate(self._between[:-1]))
         return StageStats(name, self._count, p50, p95, p99, self._sum_ms, within)
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
+from stream.sinks import numbered
 from stream.uritable import SINKS, SOURCES, Row
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
-FILE_SUFFIXES = (".mp4", ".mkv", ".npz")
+FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
@@ -175,7 +177,7 @@ class NullOut:
 
 
 SourceUri: TypeAlias = FileIn | RtspIn | HttpIn | CameraIn | TestIn | WebRtcIn
-SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | WhipPublish | NullOut
+SinkUri: TypeAlias = FileOut | RtspPublish | RtspServe | WebRtcServe | WhipPublish | NullOut | DataOut
 
 
 def parse_source(text: str) -> SourceUri:
@@ -222,6 +224,9 @@ def parse_sink(text: str) -> SinkUri:
             parts = _split(text)
             _options(parts, ())
             return _file_out(_path(parts))
+        case "ws" | "foxglove" | "zenoh" as scheme:
+            parts = _split(text)
+            return data_out(parts, _is_ours(parts), _options(parts, OPTIONS[scheme]))
         case "null":
             return NullOut()
         case None if text:
@@ -233,6 +238,8 @@ def parse_sink(text: str) -> SinkUri:
 def _file_out(path: Path) -> FileOut:
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
+    if path.suffix.lower() in numbered.SUFFIXES and not numbered.is_numbered(path):
+        raise UriError(f"there is one {path.suffix} for each frame: number them, such as depth/%06d{path.suffix}")
     return FileOut(path)
 
 
@@ -242,7 +249,7 @@ def _scheme_of(text: str) -> str | None:
     if found is None:
         return None
     scheme = found[1].lower()
-    return scheme if found[2] or scheme in ("camera", "test", "null", "file") else None
+    return scheme if found[2] or scheme in ("camera", "test", "null", "file", "zenoh") else None
 
 
 def _split(text: str) -> SplitResult:

@@ -75,6 +75,25 @@ SINKS = (
         "whip://192.0.2.1:8889/depth/whip",
         "publish to a WHIP server, over HTTP or HTTPS",
     ),
+    Row(
+        "FOLDER/%06d.png, FOLDER/%06d.exr",
+        "depth/%06d.png",
+        "a picture for each frame: 16-bit, or float32 as it is; scale, unit and times in `frames.jsonl` beside them",
+    ),
+    Row("FOLDER/%06d.ply, FOLDER/%06d.pcd", "clouds/%06d.ply", "a coloured point cloud for each frame"),
+    Row("FILE.mcap", "depth.mcap", "a recording that Foxglove opens: depth, camera, point cloud"),
+    Row("FILE.ros2.mcap", "depth.ros2.mcap", "a recording of ROS 2 messages: Image, CameraInfo, CompressedImage"),
+    Row(
+        "ws://[TOKEN@]@[ADDRESS]:PORT/PATH?values=KIND",
+        "ws://@:8080/raw?values=float16",
+        "raw depth for programs over WebSocket, [documented](docs/raw-depth.md), as `uint16`, `float16` or `float32`",
+    ),
+    Row("foxglove://@[ADDRESS]:PORT", "foxglove://@:8765", "a live server that Foxglove connects to"),
+    Row(
+        "zenoh:KEY?connect=ENDPOINT&listen=ENDPOINT&values=KIND",
+        "zenoh:robot/depth?connect=tcp/192.0.2.1:7447",
+        "the messages of `ws://` under a key of a zenoh network",
+    ),
     Row("null:", "null:", "nowhere, for measuring"),
 )
 

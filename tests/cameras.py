@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -30,9 +32,10 @@ class MjpegCamera:
     """Sends its pictures over and over to whoever asks.
 
     hung: connections stay open and send nothing. port: 0 chooses one.
+    certificate: a PEM file with its key, for TLS.
     """
 
-    def __init__(self, pictures: Sequence[bytes], port: int = 0) -> None:
+    def __init__(self, pictures: Sequence[bytes], port: int = 0, certificate: Path | None = None) -> None:
         self.pictures = list(pictures)
         self.hung = threading.Event()
         self.ended = threading.Event()
@@ -58,12 +61,17 @@ class MjpegCamera:
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = int(self._server.server_address[1])
+        self._scheme = "http" if certificate is None else "https"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/video.mjpg"
+        return f"{self._scheme}://127.0.0.1:{self.port}/video.mjpg"
 
     def _send(self, handler: BaseHTTPRequestHandler) -> None:
         place = 0

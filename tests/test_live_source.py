@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from depthcast.errors import UsageError
+from depthcast.service.ports import HttpPorts
+from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from stream.errors import SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
@@ -20,9 +24,9 @@ from stream.sources.choose import address_of, open_source
 from stream.sources.live import Address, LiveSource
 from stream.uris import CameraIn, HttpIn, Remote, RtspIn, parse_source
 from tests.cameras import MjpegCamera, jpeg
+from tests.certificates import self_signed
 from tests.fakes import FakeSession, ListSink
-from tests.tiny import make_clip
-from tests.videos import gray_levels
+from tests.videos import gray_levels, write_video
 
 SMALL = [jpeg(image) for image in gray_levels(8)]
 LARGE = [jpeg(image) for image in gray_levels(8, 96, 128)]
@@ -174,7 +178,7 @@ def test_stop_ends_a_run_whose_camera_is_away_within_a_second() -> None:
 
 
 def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
-    data = make_clip(tmp_path / "clip.mp4", frames=12).read_bytes()
+    data = write_video(tmp_path / "clip.mp4", gray_levels(12), rotation=90).read_bytes()
 
     class Files(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -194,15 +198,46 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
         with open_source(parse_source(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")) as source:
             frames = list(source)
             assert not source.info.live
-            assert source.info.duration_s == pytest.approx(0.5, abs=0.05)
+            assert source.info.duration_s == pytest.approx(0.4, abs=0.05)
+            assert (source.info.turned, source.info.height, source.info.width) == (90, 64, 48)
     finally:
         server.shutdown()
         serving.join()
         server.server_close()
     assert [frame.index for frame in frames] == list(range(12))
     assert [float(frame.pts * frame.time_base) for frame in frames] == pytest.approx(
-        [n / 24 for n in range(12)], abs=1e-4
+        [n / 30 for n in range(12)], abs=1e-4
     )
+
+
+def test_motion_jpeg_over_https_whose_certificate_nobody_has_signed(tmp_path: Path) -> None:
+    """That is how most cameras do it; it is not checked."""
+    with MjpegCamera(SMALL, certificate=self_signed(tmp_path)) as camera, source_of(camera) as source:
+        assert camera.url.startswith("https://")
+        assert [(frame.height, frame.width) for frame, _ in zip(source, range(3), strict=False)] == [(48, 64)] * 3
+
+
+def test_a_certificate_is_checked_where_it_is_said_whom_to_trust(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    own, other = self_signed(tmp_path), self_signed(tmp_path / "other")
+    with MjpegCamera(SMALL, certificate=own) as camera:
+        with open_source(parse_source(camera.url), authorities=own) as source:
+            assert next(iter(source)).height == 48
+        with pytest.raises(SourceError, match="cannot be opened"):
+            open_source(parse_source(camera.url), authorities=other)
+
+
+def test_whom_to_trust_is_a_setting(tmp_path: Path) -> None:
+    own = self_signed(tmp_path)
+    environment = {"DEPTHCAST_HOME": str(tmp_path), "DEPTHCAST_CA_FILE": str(own)}
+    settings = Settings.from_environment(environment)
+    with MjpegCamera(SMALL, certificate=own) as camera:
+        with opened_source(parse_source(camera.url), settings, print, HttpPorts()) as source:
+            assert source.info.height == 48
+        address = address_of(HttpIn(Remote("https", "h", None, "/")), 5, settings.authorities)
+        assert dict(address.options)["tls_verify"] == "1"
+    with pytest.raises(UsageError, match="DEPTHCAST_CA_FILE names a file, there is none at"):
+        Settings.from_environment(environment | {"DEPTHCAST_CA_FILE": str(tmp_path / "none.pem")})
 
 
 def test_a_camera_of_this_machine_is_asked_for_what_was_wished() -> None:

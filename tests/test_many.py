@@ -26,11 +26,12 @@ from depthcast.exports import Progress, Say
 from depthcast.job import Job
 from depthcast.many import Ended, NamedJob, Streams, announced
 from depthcast.models import NANO, find
+from depthcast.networks import step_session
 from depthcast.outputs import Look
 from depthcast.plan import Wanted
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
-from depthcast.sharing import SharedSessions
+from depthcast.sharing import Open, SharedSessions
 from engines.errors import EngineError, StepError
 from engines.session import Cache, Session, StepPlan
 from stream.batching import BatchedSession
@@ -92,7 +93,7 @@ class Opened:
 
 
 def run(
-    jobs: Sequence[NamedJob], home: Path, opened: Opened, stop: threading.Event | None = None
+    jobs: Sequence[NamedJob], home: Path, opened: Open, stop: threading.Event | None = None
 ) -> tuple[tuple[Ended, ...], Board, list[str]]:
     board, said = Board(), list[str]()
     ended = Streams(jobs, Settings(home), said.append, board, None, opened, wait=lambda event, _: event.wait(0.01)).run(
@@ -114,12 +115,13 @@ def test_streams_of_one_shape_share_a_network(tmp_path: Path) -> None:
     assert opened.closed == len(opened.sessions)
 
 
-def test_maps_are_those_of_a_stream_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [Opened(), Opened(batch=None), step_session], ids=["turns", "together", "real"])
+def test_maps_are_those_of_a_stream_alone(tmp_path: Path, opened: Open) -> None:
     network = tiny_network(tmp_path)
     source = "test:?size=128x64&frames=8&realtime=0"
-    assert run([NamedJob("alone", job(network, source, str(tmp_path / "alone.npz")))], tmp_path, Opened())[0][0].outcome
+    assert run([NamedJob("alone", job(network, source, str(tmp_path / "alone.npz")))], tmp_path, opened)[0][0].outcome
     together = [NamedJob(name, job(network, source, str(tmp_path / f"{name}.npz"))) for name in "ab"]
-    run(together, tmp_path, Opened())
+    run(together, tmp_path, opened)
     alone, *others = (np.load(tmp_path / f"{name}.npz")["depths"] for name in ("alone", "a", "b"))
     assert all(np.array_equal(alone, other) for other in others)
 

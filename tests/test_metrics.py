@@ -54,10 +54,11 @@ def test_a_run_is_told_in_full() -> None:
     for ms in (0.5, 3, 20, 20.5, 70_000):
         times.add("infer", ms)
     sinks = SinkStats("NullSink", 1, 2), SinkStats("RtspServeSink 2", 0, 3, viewers=4, sent_bytes=1000)
-    stats = Stats(40, 30, 9, 5, 2, 1, 3, 6, 7, 10.0, times.summary(), times.summary(), 1, sinks)
+    stats = Stats(40, 30, 9, 5, 2, 1, 3, 6, 7, 10.0, times.summary(), times.summary(), 1, sinks, 0.004)
     board.put(Status("door", State.WAITING, stats, restarts=8, error="gone"))
     board.put(Status("yard"))
     figures = asked(board)
+    assert figures["depthcast_flicker_ratio", ("door",)] == 0.004
     assert {name: figures[f"depthcast_{name}_total", ("door",)] for name in COUNTS} == COUNTS
     assert figures["depthcast_frames_dropped_total", ("", "network busy", "door")] == 9
     assert figures["depthcast_frames_dropped_total", ("RtspServeSink 2", "output busy", "door")] == 3
@@ -193,3 +194,17 @@ def test_viewers_over_webrtc_are_counted_at_the_address_they_come_to(
     viewing.join()
     assert seen["depthcast_viewers", ("WebRtcSink", "synthetic")] == 1
     assert seen["depthcast_sent_bytes_total", ("WebRtcSink", "synthetic")] > 1000
+
+
+def test_streams_without_a_name_are_numbered_and_told_only_while_they_last() -> None:
+    board = Board()
+    stats = run(ListSource(clip(2)), DepthEstimator(FakeSession()).step, [NullSink()])
+    with board.place("browser") as first:
+        with board.place("browser"):
+            first(stats)
+            assert [(one.name, one.state) for one in board.statuses] == [
+                ("browser 1", State.RUNNING), ("browser 2", State.OPENING),
+            ]  # fmt: skip
+        with board.place("browser"), board.place("other"):
+            assert [one.name for one in board.statuses] == ["browser 1", "browser 2", "other 1"]
+    assert board.statuses == ()

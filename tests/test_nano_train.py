@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from export.nano import data, train
+from export.nano import data, live, train
 from export.nano.data import Mixture, RenderedPool, make_batch
 from export.nano.shards import ShardPlan, write_shard
 from export.nano.train import Settings, schedule
@@ -62,6 +64,25 @@ def test_training_the_memory_leaves_the_single_frame_network_as_it_was(shards: P
     run(replace(options, stage="clip", frames=4, memory_only=True))
     after = weights_of(options)
     assert {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"temporal"}
+
+
+def test_clips_rendered_as_training_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LIVE_CLIPS", 1)
+    monkeypatch.setattr(train, "FRAMES", 2)
+    options = replace(settings(tmp_path / "run", tmp_path / "none", 2), render=True, render_size=(24, 32), workers=2)
+    before = set(threading.enumerate())
+    assert all(bool(torch.isfinite(value).all()) for value in run(options).values())
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_renderer_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[object]:
+        raise ValueError("no such device")
+
+    monkeypatch.setattr(live, "render_shard", fail)
+    with live.LivePool(ShardPlan(1, 2, 24, 32, True), 0, "cpu", None) as pool, pytest.raises(RuntimeError) as found:
+        pool.draw(Random(0), 1)
+    assert isinstance(found.value.__cause__, ValueError)
 
 
 def weights_of(options: Settings) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from stream.colour import Colormap
 from stream.errors import StreamError
 from stream.uris import FileIn, FileOut
 from tests.odd_videos import EITHER, REFUSED, TAKEN, damaged
-from tests.tiny import tiny_network
+from tests.tiny import make_clip, tiny_network
 
 LIMITS = ProbeLimits()
 
@@ -82,3 +82,25 @@ def test_what_depends_is_taken_or_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_damaged_is_taken_or_refused(suffix: str, seed: int, tmp_path: Path) -> None:
     assert_is_taken_or_refused(damaged(tmp_path, suffix, seed), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (ProbeLimits(max_pixels=48 * 63), r"has 64x48 pixels a frame; at most 0 million"),
+        (ProbeLimits(max_side=63), "and 63 a side"),
+        (ProbeLimits(max_frames=11), "has 12 frames; at most 11"),
+        (ProbeLimits(max_rate=23), "has 24 frames a second; at most 23"),
+        (ProbeLimits(max_duration_s=0.4), "s long; at most 0 s"),
+    ],
+)
+def test_what_is_too_much_is_said(limits: ProbeLimits, words: str, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", 12)
+    with pytest.raises(ProbeError, match=words):
+        probe(clip, limits)
+    assert probe(clip, LIMITS).frames == 12
+
+
+def test_what_is_not_asked_for_does_not_count(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", 12)
+    assert probe(clip, ProbeLimits(max_frames=5, max_duration_s=0.3), wanted_frames=5).frames == 5

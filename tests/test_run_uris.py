@@ -224,6 +224,7 @@ def test_a_publisher_and_its_viewers_share_an_address(tmp_path: Path) -> None:
     [
         (["webrtc://@:8080/x?viewers=3", "-o", "null:"], "settings"),
         (["test:", "-o", "webrtc://host/x"], "an @ before"),
+        (["test:", "-o", "webrtc://@:81/x", "-o", "webrtc://@:81/x"], "different names"),
         (["ftp://h/x", "-o", "null:"], "the sources are"),
         (["test:", "-o", "ftp://h/x"], "the outputs are"),
         (["test:", "-o", "null:", "--side-by-side"], "side-by-side"),
@@ -290,3 +291,14 @@ def test_an_interrupted_run_leaves_its_viewers_and_ends(tmp_path: Path) -> None:
     assert process.wait(60) == 130, rest
     assert "interrupted" in rest
     assert not [word for word in ("Traceback", "Warning", "never retrieved", "was destroyed") if word in rest], rest
+
+
+def test_a_port_in_use_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for words in ([f"whip://@127.0.0.1:{port}/x", "-o", "null:"], ["test:", "-o", f"webrtc://@127.0.0.1:{port}/x"]):
+            assert run(tmp_path, *words) == 2
+            said = capsys.readouterr().err.splitlines()
+            assert f"cannot listen on 127.0.0.1, port {port}" in said[-1]
+    assert set(threading.enumerate()) == before

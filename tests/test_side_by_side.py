@@ -76,7 +76,18 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(tmp_path: Path, *words: str | Path) -> dict[str, object]:
-    clip = ["--clip", "test:?size=56x42&realtime=0", "--input-size", "42", "--warm-up", "1", "--threads", "1"]
+    clip = [
+        "--clip",
+        "test:?size=56x42&realtime=0",
+        "--input-size",
+        "42",
+        "--warm-up",
+        "1",
+        "--threads",
+        "1",
+        "--memory-frames",
+        "2",
+    ]
     command = [str(word) for word in (*words, *clip, "--results", tmp_path / "results")]
     app = typer.Typer()
     app.command()(main)

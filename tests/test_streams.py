@@ -10,7 +10,10 @@ import pytest
 from depthcast.errors import UsageError
 from depthcast.plan import Engine
 from depthcast.streams import OPTIONS, read_streams
+from engines.spec import Unit
+from stream.camera import Camera
 from stream.colour import Colormap
+from stream.metric import Limits
 from stream.sinks.file import Resolution
 from stream.uris import FileOut, NullOut, RtspIn, RtspServe, TestIn
 
@@ -53,6 +56,15 @@ def test_streams_take_options_from_the_top_and_their_own(tmp_path: Path) -> None
     assert (scene.job.scene_cut, scene.job.max_frames, scene.job.look.resolution) == (False, 3, Resolution.P360)
 
 
+def test_streams_have_cameras_and_limits(tmp_path: Path) -> None:
+    text = GOOD + 'camera = "fov=90"\nunit = "metre"\nlimits = ":9"\ncloud = "every=3"\nscale-to = "a.csv"\n'
+    (one,) = read_streams(written(tmp_path, text))
+    sensing = one.job.sensing
+    assert sensing.camera == Camera(fov_degrees=90)
+    assert (sensing.unit, sensing.limits, sensing.cloud.every) == (Unit.METRE, Limits(0, 9), 3)
+    assert (sensing.scale_to, sensing.undistort) == (Path("a.csv"), False)
+
+
 GOOD = '[stream.a]\nsource = "test:"\noutput = "null:"\n'
 
 
@@ -69,6 +81,9 @@ GOOD = '[stream.a]\nsource = "test:"\noutput = "null:"\n'
         (GOOD + "threads = 0\n", 4, r"stream.a.threads: got 0, write a whole number from 1"),
         (GOOD + "input-size = true\n", 4, r"input-size: got True, write a whole number from 14 to 4096"),
         (GOOD + "output-fps = -1\n", 4, r"output-fps: got -1, write frames per second above zero"),
+        (GOOD + 'camera = "fov=0"\n', 4, r"stream.a.camera: got 'fov=0', write fov is 1 to 179 degrees"),
+        (GOOD + 'limits = "4"\n', 4, r"stream.a.limits: got '4', write limits are NEAR:FAR"),
+        (GOOD + 'unit = "foot"\n', 4, r"stream.a.unit: got 'foot', write one of 'metre', 'inverse-metre'"),
         (GOOD + 'side-by-side = "yes"\n', 4, r"stream.a.side-by-side: got 'yes', write true or false"),
         (GOOD + "side-by-side = true\n", 3, r"stream.a.output: --side-by-side makes a video"),
         ("engine = 7\n" + GOOD, 1, r"streams.toml, line 1: engine: got 7, write one of 'auto', 'onnx'"),
@@ -84,6 +99,11 @@ GOOD = '[stream.a]\nsource = "test:"\noutput = "null:"\n'
             '[stream.b] # the other\nsource = "test:"\noutput = "rtsp://@:8554/b"\n',
             7,
             r"stream.b.output: port 8554 is stream.a's already: choose another",
+        ),
+        (
+            '[stream.a]\nsource = "test:"\noutput = "ws://@:80/r"\n[stream.b]\nsource = "test:"\noutput = "ws://@:80/r"\n',
+            6,
+            r"stream.b.output: ws://@:80/r is stream.a's already",
         ),
         (
             '[stream.a]\nsource = "test:"\noutput = "a.mkv"\n[stream.b]\nsource = "test:"\noutput = "./a.mkv"\n',

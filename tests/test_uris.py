@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.errors import UriError
+from stream.raw.header import Kind
 from stream.uris import (
     CameraIn,
     FileIn,
@@ -54,6 +56,13 @@ SINK_EXAMPLES: dict[str, SinkUri] = {
         "http://192.0.2.1:8889/depth/whip", "whip://192.0.2.1:8889/depth/whip"
     ),
     "null:": NullOut(),
+    "depth/%06d.png": FileOut(Path("depth/%06d.png")),
+    "clouds/%06d.ply": FileOut(Path("clouds/%06d.ply")),
+    "depth.mcap": FileOut(Path("depth.mcap")),
+    "depth.ros2.mcap": FileOut(Path("depth.ros2.mcap")),
+    "ws://@:8080/raw?values=float16": RawServe("", 8080, "/raw", Kind.FLOAT16),
+    "foxglove://@:8765": FoxgloveServe("", 8765),
+    "zenoh:robot/depth?connect=tcp/192.0.2.1:7447": ZenohOut("robot/depth", connect="tcp/192.0.2.1:7447"),
 }
 
 
@@ -106,6 +115,12 @@ def test_sources_beyond_the_table(text: str, meant: SourceUri) -> None:
         ("whips://t%2F@cam/x?y=1", WhipPublish("https://cam/x?y=1", "whips://***@cam/x?***", "t/")),
         ("whip://cam", WhipPublish("http://cam/", "whip://cam/")),
         ("file:///tmp/a.mkv", FileOut(Path("/tmp/a.mkv"))),
+        ("ws://@127.0.0.1:0/raw", RawServe("127.0.0.1", 0, "/raw")),
+        ("ws://@[::1]:80/a/b?values=float32", RawServe("::1", 80, "/a/b", Kind.FLOAT32)),
+        ("ws://t%40ken@@:80/raw", RawServe("", 80, "/raw", token="t@ken")),
+        ("foxglove://@", FoxgloveServe("", 8765)),
+        ("zenoh:a?values=float32&listen=tcp/127.0.0.1:7447", ZenohOut("a", Kind.FLOAT32, None, "tcp/127.0.0.1:7447")),
+        ("a%d.exr", FileOut(Path("a%d.exr"))),
     ],
 )
 def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
@@ -150,6 +165,16 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
         ("rtsps://@:8554/d", "TLS proxy"),
         ("rtsp://@:8554/d?x=1", "takes no options"),
         ("file:///x.mp4?loop=1", "no options here"),
+        ("ws://host:80/raw", "is served here"),
+        ("foxglove://token@:80", "no login"),
+        ("ws://@:80", "port and a name"),
+        ("ws://@/raw", "port and a name"),
+        ("ws://@:80/raw?values=int8", "uint16, float16, float32"),
+        ("foxglove://host", "is served here"),
+        ("zenoh:", "needs a key"),
+        ("depth.png", "number them"),
+        ("a%d%d.ply", "number them"),
+        ("%s.pcd", "number them"),
         ("webrtc://host:81/d", "an @ before its address"),
         ("whip://", "names no host"),
         ("whip://@:81/x", "write webrtc://@"),

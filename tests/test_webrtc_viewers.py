@@ -15,14 +15,19 @@ import httpx
 import numpy as np
 import pytest
 from aiortc import RTCRtpReceiver, RTCSessionDescription
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import DataObject, data, integers, sampled_from
 
 import stream.sinks.encoder
+import stream.webrtc.watch
 from stream.colour import Colormap
 from stream.sinks.webrtc import Viewing
 from stream.webrtc.broadcast import Broadcast, Rate, ViewerTrack
 from stream.webrtc.coding import Codec, Coded
 from stream.webrtc.corrections import Peer
+from stream.webrtc.door import Door, OfferError, OfferRefused
 from stream.webrtc.loop import LoopThread
+from stream.webrtc.signalling import Session, begin
 from stream.webrtc.watch import watch
 from tests.rtc import HEIGHT, LOOPBACK, WIDTH, Shown, numbers, shown
 
@@ -232,7 +237,10 @@ def test_who_has_lost_pictures_goes_on_with_a_key_picture() -> None:
     asyncio.run(drive())
 
 
-def test_wishes_for_key_pictures_are_limited() -> None:
+@pytest.mark.parametrize(("gap", "least", "most"), [((), 3, 5), ((0.25,), 10, 14)])
+def test_key_pictures_are_made_seldom_for_the_lossy_and_sooner_for_the_new(
+    gap: tuple[float, ...], least: int, most: int
+) -> None:
     now = [0.0]
     loop = LoopThread("idle")
     broadcast = Broadcast(loop, lambda: now[0])
@@ -240,11 +248,25 @@ def test_wishes_for_key_pictures_are_limited() -> None:
     for step in range(100):
         now[0] = step / 30
         broadcast.want_key(Codec.H264)
+        broadcast.want_key(Codec.H264, *gap)
         key = broadcast.wants_key(Codec.H264)
         granted += key
         broadcast.send(Codec.H264, coded(is_key=key))
     loop.close()
-    assert 10 <= granted <= 14
+    assert least <= granted <= most
+
+
+def test_a_browser_that_hides_its_addresses_is_found_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its candidates are .local names, which nobody but it can resolve, and there are no more to come."""
+
+    def hidden(url: str, offer: str, token: str | None, timeout_s: float) -> Session:
+        disguised = re.sub("(?m)^(a=candidate:.*) 127.0.0.1 ", r"\1 0a1b2c3d.local ", offer)
+        assert ".local" in disguised
+        return begin(url, disguised + "a=end-of-candidates\r\n", token, timeout_s)
+
+    monkeypatch.setattr(stream.webrtc.watch, "begin", hidden)
+    with shown() as output:
+        assert is_rising(numbers(output.url))
 
 
 def test_rates_are_those_of_the_last_two_seconds() -> None:
@@ -348,3 +370,32 @@ def test_viewers_are_told_when_the_output_ends() -> None:
         assert sum(1 for _ in pictures) < 30
         late = httpx.post(output.url, content=offer(), headers=SDP)
         assert (late.status_code, late.text) == (503, "this stream is ending\n")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data())
+def test_offers_that_arrive_damaged_are_answered_or_refused(door: Door, data: DataObject) -> None:
+    """Never with an error of ours, and nobody stays who cannot connect."""
+    lines = OFFER.splitlines()
+    for _ in range(data.draw(integers(1, 3))):
+        place = data.draw(integers(1, len(lines) - 1))
+        line = lines[place]
+        lines[place : place + 1] = data.draw(
+            sampled_from([[], [line, line], [line[: len(line) // 2]], [line.replace("a", "0")], [lines[-1]]])
+        )
+    try:
+        answer = door.open("\r\n".join([*lines, ""])).result(10)
+    except (OfferError, OfferRefused):
+        pass
+    else:
+        assert door.close(answer.session).result(10)
+    assert not door.peers
+
+
+OFFER = offer()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with shown(rate=1) as output:
+        yield output.sink.door

@@ -49,5 +49,6 @@ def summary(job: Job, stats: Stats) -> str:
         )
         if count
     )
+    steady = "" if stats.flicker is None else f"; flicker {stats.flicker:.2%}"
     speed = f"{stats.frames_out} frames in {stats.elapsed_s:.1f} s ({stats.fps:.1f} fps{lost})"
-    return f"{written}: {speed}; p50/p95 ms: {stages}"
+    return f"{written}: {speed}; p50/p95 ms: {stages}{steady}"

@@ -13,6 +13,15 @@ from depthcast.board import Board
 from depthcast.commands.console import frame_progress, phase_progress, tell, told_logs
 from depthcast.commands.ending import Stop, summary
 from depthcast.commands.metrics import Metrics, measured
+from depthcast.commands.sensing import (
+    CameraOption,
+    CloudOption,
+    LimitsOption,
+    ScaleOption,
+    UndistortOption,
+    UnitOption,
+    sensing_of,
+)
 from depthcast.commands.streams import run_streams
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
@@ -90,6 +99,12 @@ def run(
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     scene_cut: SceneCut = True,
+    camera: CameraOption = None,
+    undistort: UndistortOption = False,
+    unit: UnitOption = None,
+    limits: LimitsOption = None,
+    scale_to: ScaleOption = None,
+    cloud: CloudOption = None,
     config: Config = None,
     metrics: Metrics = None,
 ) -> None:
@@ -100,7 +115,8 @@ def run(
         return
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     look = Look(colormap, resolution, side_by_side)
-    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut)
+    sensing = sensing_of(camera, undistort, unit, limits, scale_to, cloud)
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
     _run_one(job, metrics)
 
 

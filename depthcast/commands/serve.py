@@ -61,12 +61,14 @@ class ServeOptions:
 
 def run_service(asked: ServeOptions) -> None:
     """Serve depth over HTTP until Ctrl-C or SIGTERM."""
+    from depthcast.service.hosted import check_data
     from depthcast.service.server import serve_until_stopped
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     own = Settings.from_environment()
     settings = settings_of(asked, own)
     app = application(asked, settings, own)
+    check_data(settings)
     serve_until_stopped(app, asked.host, asked.port, lambda: app.state.jobs.closing.set(), round(settings.grace_s) + 1)
 
 
@@ -81,9 +83,10 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     from depthcast.service.security import protect, protection_for
 
     protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
-    cameras = cameras_of(own, asked.host)
+    board = Board()
+    cameras = cameras_of(own, asked.host, board=board)
     jobs = jobs_router(settings, lambda: cameras.running > 0)
-    app = create_app(jobs, metrics_router(Board()), *browser_routers(own, cameras))
+    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
     protect(app, protection, asked.origin or ())
     return app
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 
+from depthcast.board import Board
 from depthcast.errors import DepthcastError, UsageError
 from depthcast.job import Lend
 from depthcast.live import LiveStream, LiveStreams
@@ -31,14 +32,14 @@ _USUAL = 480, 640
 """(height, width) that browsers are asked for."""
 
 
-def cameras_of(settings: Settings, host: str, lend: Lend | None = None) -> Cameras:
+def cameras_of(settings: Settings, host: str, lend: Lend | None = None, board: Board | None = None) -> Cameras:
     """Places for cameras of browsers.
 
     host: the address that is listened on. lend: gives the networks; None: each is opened when it is first needed and
-    closed when nobody uses it.
+    closed when nobody uses it. board: is told how the cameras do.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate))
+    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate), board)
 
 
 def browser_routers(settings: Settings, cameras: Cameras, streams: LiveStreams | None = None) -> tuple[APIRouter, ...]:

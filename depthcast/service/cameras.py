@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from depthcast.board import Board
 from depthcast.errors import DepthcastError
 from depthcast.job import Lend
 from depthcast.live import LiveRun, LiveStream
@@ -68,14 +69,16 @@ class _Session:
 class Cameras:
     """Sessions of browsers that send their pictures and are sent depth in return; taken inside its block.
 
-    lend: gives a network for as long as a session lasts. Newer pictures replace older ones wherever they would wait.
+    lend: gives a network for as long as a session lasts. board: is told how they do, by number: a name is what
+    the owner of a session alone knows. Newer pictures replace older ones wherever they would wait.
     Who goes without a word is left when ICE finds out, after half a minute.
     """
 
-    def __init__(self, lend: Lend, ice: Ice, limits: CameraLimits) -> None:
+    def __init__(self, lend: Lend, ice: Ice, limits: CameraLimits, board: Board | None = None) -> None:
         self.places = limits.places
         """Cameras at a time."""
         self._lend = lend
+        self._board = Board() if board is None else board
         self._ice = ice
         self._bitrate = limits.bitrate
         self._lock = threading.Lock()
@@ -161,7 +164,10 @@ class Cameras:
     def _run(self, name: str, session: _Session) -> None:
         camera, style = session.camera, session.wish.style
         info = camera.wait(_FIRST_PICTURE_S)
-        with self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network:
+        with (
+            self._board.place("browser") as told,
+            self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network,
+        ):
             estimator = DepthEstimator(network)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
@@ -172,7 +178,7 @@ class Cameras:
                 camera,
                 steered(estimator, session.controls),
                 [sink],
-                progress=live.note,
+                progress=live.noting(told),
                 timings=estimator.timings,
                 controls=session.controls,
             )

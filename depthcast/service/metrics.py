@@ -58,6 +58,7 @@ class _BoardCollector(Collector):
         yield from _counts(running)
         yield _dropped(running)
         yield _queues(running)
+        yield _flicker(running)
         yield _histogram("age_seconds", "From capture until written, for each output.", "output", running, "ages")
         yield _histogram("stage_seconds", "Time in each stage; stages overlap.", "stage", running, "stages")
         yield from _watched(running)
@@ -101,6 +102,18 @@ def _queues(running: Sequence[tuple[str, Stats]]) -> Metric:
         family.add_metric([stream, "network"], stats.waiting)
         for sink in stats.sinks:
             family.add_metric([stream, sink.name], sink.waiting)
+    return family
+
+
+def _flicker(running: Sequence[tuple[str, Stats]]) -> Metric:
+    family = GaugeMetricFamily(
+        "depthcast_flicker_ratio",
+        "Median relative change of depth between frames where the picture stands still.",
+        labels=["stream"],
+    )
+    for stream, stats in running:
+        if stats.flicker is not None:
+            family.add_metric([stream], stats.flicker)
     return family
 
 

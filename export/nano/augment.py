@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from export.nano.encoder import MEAN, STD
+from export.nano.footage import waver
 
 
 def crop_grid(rng: Random, height: int, width: int, aspect: float) -> Tensor:
@@ -76,9 +77,8 @@ def _recolour(picture: Tensor, rng: Random) -> Tensor:
     picture = torch.lerp(grey, picture, rng.uniform(0.0, 0.3) if rng.random() < 0.1 else rng.uniform(0.5, 1.4))
     middle = picture.mean()
     picture = (picture - middle) * rng.uniform(0.6, 1.3) + middle * math.exp(rng.uniform(-0.45, 0.35))
-    if len(picture) > 1 and rng.random() < 0.3:  # exposure that wavers
-        waver = [1 + 0.06 * math.sin(rng.uniform(0, 6.3) + 0.7 * t) for t in range(len(picture))]
-        picture = picture * torch.tensor(waver).view(-1, 1, 1, 1)
+    if len(picture) > 1 and rng.random() < 0.5:  # exposure that wavers
+        picture = picture * waver(rng, len(picture)).view(-1, 1, 1, 1)
     return picture * gain
 
 

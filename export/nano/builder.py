@@ -11,7 +11,11 @@ from random import Random
 import torch
 from torch import Tensor
 
-from export.nano.render import BALL, BOX, CYLINDER, FACES, Lighting, Scene, Solids, Surfaces
+from export.nano.capsules import Capsules
+from export.nano.cards import MASK, Cards
+from export.nano.render import FACES, Lighting, Scene, Surfaces
+from export.nano.solids import BALL, BOX, CYLINDER, Solids
+from export.nano.terrain import Terrain
 
 Vector = tuple[float, float, float]
 
@@ -36,19 +40,43 @@ class _Solid:
     finish: Finish
 
 
+@dataclass(frozen=True, slots=True)
+class _Capsule:
+    ends: tuple[Vector, Vector]
+    radius: float
+    velocity: Vector
+    swing: tuple[Vector, Vector]
+    wave: tuple[float, float]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    centre: Vector
+    turn: Tensor
+    half: tuple[float, float]
+    mask: int
+    finish: Finish
+
+
 class Builder:
     """Objects are added in the frame of the innermost `placed`: x, z on the floor, y up, turned about y."""
 
     def __init__(self, rng: Random, textures: int) -> None:
         self.rng = rng
         self.textures = textures
+        self.terrain: Terrain | None = None
+        self.masks = torch.ones(1, MASK, MASK, dtype=torch.bool)
+        """Of the cards; a scene that uses cards sets them."""
         self._solids: list[_Solid] = []
+        self._capsules: list[_Capsule] = []
+        self._cards: list[_Card] = []
         self._origin: Vector = (0.0, 0.0, 0.0)
         self._yaw = 0.0
         self._velocity: Vector = (0.0, 0.0, 0.0)
 
     def __len__(self) -> int:
-        return len(self._solids)
+        return len(self._solids) + len(self._capsules) + len(self._cards)
 
     @contextmanager
     def placed(self, at: Vector, yaw: float = 0.0, velocity: Vector = (0.0, 0.0, 0.0)) -> Iterator[None]:
@@ -93,6 +121,33 @@ class Builder:
         """A capped cylinder along its own y: half = (radius, half height, radius)."""
         self._add(CYLINDER, centre, half, finish, turn)
 
+    def capsule(
+        self,
+        start: Vector,
+        end: Vector,
+        radius: float,
+        finish: Finish,
+        swing: tuple[Vector, Vector] = ((0, 0, 0), (0, 0, 0)),
+        wave: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """A capsule whose ends swing by `swing` times the sine of a wave of (radians a frame, phase)."""
+        ends = self._outward(start), self._outward(end)
+        swung = self._turned(swing[0]), self._turned(swing[1])
+        self._capsules.append(_Capsule(ends, radius, self._velocity, swung, wave, finish))
+
+    def card(self, centre: Vector, half: tuple[float, float], yaw: float, finish: Finish, lean: float = 0.0) -> None:
+        """A flat upright card with a random mask, turned by `yaw` and leaning back by `lean`."""
+        c, s = math.cos(lean), math.sin(lean)
+        tilt = torch.tensor([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+        mask = self.rng.randrange(len(self.masks))
+        self._cards.append(_Card(self._outward(centre), about_y(self._yaw + yaw) @ tilt, half, mask, finish))
+
+    def height(self, x: float, z: float) -> float:
+        """Of the ground there."""
+        if self.terrain is None:
+            return 0.0
+        return float(self.terrain.height(torch.tensor([x]), torch.tensor([z])))
+
     def limb(self, start: Vector, end: Vector, radius: float, finish: Finish) -> None:
         """A cylinder from one point to another."""
         a, b = torch.tensor(start), torch.tensor(end)
@@ -100,11 +155,15 @@ class Builder:
         middle = ((a + b) / 2).tolist()
         self.cylinder((middle[0], middle[1], middle[2]), (radius, length / 2, radius), finish, along((b - a) / length))
 
-    def _outward(self, point: Vector) -> Vector:
+    def _turned(self, point: Vector) -> Vector:
         c, s = math.cos(self._yaw), math.sin(self._yaw)
         x, y, z = point
+        return c * x + s * z, y, c * z - s * x
+
+    def _outward(self, point: Vector) -> Vector:
+        x, y, z = self._turned(point)
         ox, oy, oz = self._origin
-        return ox + c * x + s * z, oy + y, oz - s * x + c * z
+        return ox + x, oy + y, oz + z
 
     def _add(self, kind: int, centre: Vector, half: Vector, finish: Finish, turn: Tensor | None) -> None:
         own = torch.eye(3) if turn is None else turn
@@ -114,15 +173,45 @@ class Builder:
     def scene(self, room: Vector, faces: list[Finish], lighting: Lighting, open_sky: bool, clear: Tensor) -> Scene:
         """Pack all. clear: [n, 4] centres and radii of balls that must stay free (the camera's path)."""
         assert len(faces) == FACES
-        kept = [solid for solid in sorted(self._solids, key=lambda s: s.kind) if not _fills(solid, clear)]
-        solids = Solids(
-            torch.tensor([s.kind for s in kept], dtype=torch.int64),
-            torch.tensor([s.centre for s in kept]).reshape(-1, 3),
-            torch.stack([s.turn for s in kept]) if kept else torch.zeros(0, 3, 3),
-            torch.tensor([s.half for s in kept]).reshape(-1, 3),
-            torch.tensor([s.velocity for s in kept]).reshape(-1, 3),
-        )
-        return Scene(solids, _surfaces([s.finish for s in kept] + faces), lighting, torch.tensor(room), open_sky)
+        solids = [each for each in sorted(self._solids, key=lambda s: s.kind) if not _fills(each, clear)]
+        capsules = [each for each in self._capsules if not _touches(each, clear)]
+        cards = [each for each in self._cards if not _hides(each, clear)]
+        finishes = [s.finish for s in solids] + [c.finish for c in capsules] + [c.finish for c in cards] + faces
+        return Scene(
+            _solids(solids), _capsules(capsules), _cards(cards, self.masks), self.terrain, _surfaces(finishes),
+            lighting, torch.tensor(room), open_sky,
+        )  # fmt: skip
+
+
+def _solids(kept: list[_Solid]) -> Solids:
+    return Solids(
+        torch.tensor([s.kind for s in kept], dtype=torch.int64),
+        torch.tensor([s.centre for s in kept]).reshape(-1, 3),
+        torch.stack([s.turn for s in kept]) if kept else torch.zeros(0, 3, 3),
+        torch.tensor([s.half for s in kept]).reshape(-1, 3),
+        torch.tensor([s.velocity for s in kept]).reshape(-1, 3),
+    )
+
+
+def _capsules(kept: list[_Capsule]) -> Capsules:
+    return Capsules(
+        torch.tensor([c.ends for c in kept]).reshape(-1, 2, 3),
+        torch.tensor([c.radius for c in kept]),
+        torch.tensor([c.velocity for c in kept]).reshape(-1, 3),
+        torch.tensor([c.swing for c in kept]).reshape(-1, 2, 3).float(),
+        torch.tensor([c.wave[0] for c in kept]),
+        torch.tensor([c.wave[1] for c in kept]),
+    )
+
+
+def _cards(kept: list[_Card], masks: Tensor) -> Cards:
+    return Cards(
+        torch.tensor([c.centre for c in kept]).reshape(-1, 3),
+        torch.stack([c.turn for c in kept]) if kept else torch.zeros(0, 3, 3),
+        torch.tensor([c.half for c in kept]).reshape(-1, 2),
+        torch.tensor([c.mask for c in kept], dtype=torch.int64),
+        masks,
+    )
 
 
 def along(direction: Tensor) -> Tensor:
@@ -159,3 +248,18 @@ def _fills(solid: _Solid, clear: Tensor) -> bool:
     local = (clear[:, :3] - torch.tensor(solid.centre)) @ solid.turn
     outside = (local.abs() - torch.tensor(solid.half)).clamp(min=0).norm(dim=1)
     return bool((outside < clear[:, 3]).any())
+
+
+def _touches(capsule: _Capsule, clear: Tensor) -> bool:
+    """Whether the capsule is within a ball's own radius [n, 4] of it at any time of the path."""
+    time = torch.arange(len(clear))[:, None].float()
+    a, b = (torch.tensor(end) + time * torch.tensor(capsule.velocity) for end in capsule.ends)
+    bone = b - a
+    share = ((clear[:, :3] - a) * bone).sum(1, keepdim=True) / (bone * bone).sum(1, keepdim=True).clamp(min=1e-9)
+    distance = (clear[:, :3] - a - share.clamp(0, 1) * bone).norm(dim=1)
+    return bool((distance < clear[:, 3] + capsule.radius).any())
+
+
+def _hides(card: _Card, clear: Tensor) -> bool:
+    distance = (clear[:, :3] - torch.tensor(card.centre)).norm(dim=1)
+    return bool((distance < clear[:, 3] + max(card.half)).any())

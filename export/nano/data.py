@@ -19,10 +19,20 @@ from PIL import Image
 from torch import Tensor
 
 from export.nano.augment import crop_grid, sample, spoil, standardise
+from export.nano.footage import h264
 
 UNKNOWN = -1.0
 SIZES = ((192, 256), (192, 256), (160, 288), (224, 224), (160, 224), (192, 288), (256, 192))
 """Input sizes a batch may have: most of one area, all the usual shapes."""
+
+DROPPED = 0.35
+"""Share of clips that lose frames."""
+
+RESTART = 0.03
+"""Probability that a stream restarts at any frame of a clip."""
+
+FILMED = 0.4
+"""Share of clips that go through a video codec."""
 
 SMALL_SIZES = ((128, 192), (160, 192), (128, 224), (160, 224), (192, 160))
 """The same shapes at half the cost, for the first part of training."""
@@ -48,6 +58,13 @@ class Source(Protocol):
         """uint8 [frames, h, w, 3] and inverse depth [frames, h', w'], negative where unknown."""
 
 
+class Pool(Source, Protocol):
+    """A source that grows."""
+
+    def refresh(self) -> int:
+        """Take up what is new; returns how many things there are to draw from."""
+
+
 class RenderedPool:
     """All complete shards in a folder; `refresh` takes up new ones."""
 
@@ -68,9 +85,19 @@ class RenderedPool:
     def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
         names = [n for n, (rgb, _) in self._shards.items() if rgb.shape[1] >= frames]
         rgb, inverse = self._shards[rng.choice(names)]
-        scene, first = rng.randrange(len(rgb)), rng.randrange(rgb.shape[1] - frames + 1)
-        chosen = slice(first, first + frames)
+        scene, chosen = rng.randrange(len(rgb)), pick_frames(rng, rgb.shape[1], frames)
         return torch.from_numpy(rgb[scene, chosen].copy()), torch.from_numpy(inverse[scene, chosen].copy())
+
+
+def pick_frames(rng: random.Random, available: int, wanted: int) -> list[int]:
+    """Which frames of a clip a stream gets: consecutive ones, or some dropped as a slow machine does."""
+    first = rng.randrange(available - wanted + 1)
+    if wanted < 3 or rng.random() >= DROPPED:
+        return list(range(first, first + wanted))
+    span = rng.randint(wanted, min(available, 2 * wanted))
+    first = rng.randrange(available - span + 1)
+    between = sorted(rng.sample(range(first + 1, first + span - 1), wanted - 2))
+    return [first, *between, first + span - 1]
 
 
 class RealFrames:
@@ -133,6 +160,8 @@ def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: in
         begins = torch.zeros(mixture.frames, dtype=torch.bool)
         begins[0] = True
         begins[part % mixture.frames] |= rng.random() < 0.5
+        if mixture.frames > 1:
+            begins |= torch.tensor([rng.random() < RESTART for _ in range(mixture.frames)])
         starts.append(begins)
     return Batch(standardise(torch.stack(images)), torch.stack(inverse), torch.stack(starts), part)
 
@@ -143,23 +172,28 @@ def _one(
     rgb, inverse = source.draw(rng, frames)
     grid = crop_grid(rng, height, width, rgb.shape[2] / rgb.shape[1])
     picture, depth = sample(rgb, inverse, grid)
-    return spoil(picture, rng, noise), depth
+    spoilt = spoil(picture, rng, noise)
+    if frames > 1 and rng.random() < FILMED:
+        encoded = (spoilt * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        spoilt = torch.from_numpy(h264(encoded, rng.randint(20, 36))).permute(0, 3, 1, 2).float() / 255
+    return spoilt, depth
 
 
 def batches(
-    sources: tuple[RenderedPool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int
+    sources: tuple[Pool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int, workers: int = 1
 ) -> Iterator[Batch]:
-    """The batches of steps first … last-1, three made ahead in another thread; the pool is refreshed now and then."""
+    """The batches of steps first … last-1, made ahead by `workers` threads; the pool is refreshed now and then."""
 
     def make(step: int) -> Batch:
         if step % 20 == 0:
             sources[0].refresh()
         return make_batch(sources, mixture, seed, step)
 
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as worker:
-        ahead: list[Future[Batch]] = [worker.submit(make, s) for s in range(first, min(first + 3, last))]
+    lead = workers + 2
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        ahead: list[Future[Batch]] = [pool.submit(make, s) for s in range(first, min(first + lead, last))]
         for step in range(first, last):
             batch = ahead.pop(0).result()
-            if step + 3 < last:
-                ahead.append(worker.submit(make, step + 3))
+            if step + lead < last:
+                ahead.append(pool.submit(make, step + lead))
             yield batch

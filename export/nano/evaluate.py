@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,19 +41,23 @@ class Accuracy:
     delta1: float
 
 
-def fit_frame(predicted: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`predicted` [n] with the least-squares scale and shift onto `inverse` [n]."""
+def fit_frame(
+    predicted: NDArray[np.float64], inverse: NDArray[np.float64], whole: NDArray[np.floating[Any]] | None = None
+) -> NDArray[np.float64]:
+    """`predicted` [n], or `whole`, with the least-squares scale and shift of `predicted` onto `inverse` [n]."""
     design = np.stack((predicted, np.ones_like(predicted)), 1)
-    solution = np.linalg.lstsq(design, inverse, rcond=None)[0]
-    fitted: NDArray[np.float64] = design @ solution
+    scale, shift = np.linalg.lstsq(design, inverse, rcond=None)[0]
+    fitted: NDArray[np.float64] = (predicted if whole is None else whole) * scale + shift
     return fitted
 
 
-def frame_accuracy(predicted: NDArray[np.float32], inverse: NDArray[np.float32]) -> Accuracy:
-    """Both [h, w]; inverse depth in 1/m, not positive where there is no reading."""
+def frame_accuracy(
+    predicted: NDArray[np.float32], inverse: NDArray[np.float32], farthest: float = FARTHEST
+) -> Accuracy:
+    """Both [h, w]; inverse depth in 1/m, not positive where there is no reading. farthest: metres, bounds the fit."""
     known = inverse > 0
     truth = inverse[known].astype(np.float64)
-    fitted = np.maximum(fit_frame(predicted[known].astype(np.float64), truth), 1.0 / FARTHEST)
+    fitted = np.maximum(fit_frame(predicted[known].astype(np.float64), truth), 1.0 / farthest)
     ratio = np.maximum(fitted / truth, truth / fitted)
     return Accuracy(float(np.mean(np.abs(truth / fitted - 1.0))), float(np.mean(ratio < 1.25)))
 
@@ -64,7 +69,7 @@ def accuracy(predict: Predictor, frames: RealFrames, every: int = 1, *, stream: 
         predicted, truth = predict(torch.from_numpy(frames.rgb[index])), frames.inverse[index]
         if index % every == 0 and (truth > 0).sum() >= 100:
             results.append(frame_accuracy(resized(predicted, truth.shape), truth))
-    return _mean(results)
+    return mean(results)
 
 
 def resized(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -117,9 +122,14 @@ class Streaming:
 
 def single_frames(network: NanoNetwork, height: int, width: int) -> Predictor:
     """The network on every frame as if it were the first of a stream."""
+    return single_frames_of(lambda: Streaming(network, height, width))
+
+
+def single_frames_of(begin: Callable[[], Predictor]) -> Predictor:
+    """Every frame as the first of a stream of its own, which `begin` starts."""
 
     def predict(rgb: Tensor) -> NDArray[np.float32]:
-        return Streaming(network, height, width)(rgb)
+        return begin()(rgb)
 
     return predict
 
@@ -146,23 +156,8 @@ def evaluate(network: NanoNetwork, data: Path, height: int, width: int, every: i
     return results
 
 
-def on_rendered(network: NanoNetwork, folder: Path, height: int, width: int) -> dict[str, Accuracy]:
-    """Streamed and frame by frame on the rendered clips in `folder` (seeds that training never sees); sky left out."""
-    found: dict[str, list[Accuracy]] = {"rendered.stream": [], "rendered.frame": []}
-    for path in sorted(folder.glob("clip-??????.inv.npy")):
-        clips = np.load(path.with_name(path.name.replace(".inv.", ".rgb."))), np.load(path).astype(np.float32)
-        for rgb, inverse in zip(*clips, strict=True):
-            predictors: tuple[Predictor, ...] = (
-                Streaming(network, height, width),
-                single_frames(network, height, width),
-            )
-            for predict, name in zip(predictors, found, strict=True):
-                maps = [resized(predict(torch.from_numpy(picture)), inverse.shape[1:]) for picture in rgb]
-                found[name].append(_mean([frame_accuracy(m, t) for m, t in zip(maps, inverse, strict=True)]))
-    return {name: _mean(each) for name, each in found.items()}
-
-
-def _mean(each: list[Accuracy]) -> Accuracy:
+def mean(each: list[Accuracy]) -> Accuracy:
+    """Of several."""
     return Accuracy(float(np.mean([a.abs_rel for a in each])), float(np.mean([a.delta1 for a in each])))
 
 
@@ -191,16 +186,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the embedded model.")
     parser.add_argument("weights", type=Path)
     parser.add_argument("data", type=Path, help="folder with tum_fr1_rpy and tum_fr3_cabinet")
-    parser.add_argument("--rendered", type=Path, help="folder of shards kept for validation")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     network, size = load(options.weights), (options.height, options.width)
     results = evaluate(network, options.data, *size, options.every)
-    if options.rendered:
-        results |= on_rendered(network, options.rendered, *size)
     figures: dict[str, object] = {name: asdict(value) for name, value in results.items()}
     desk = RealFrames(options.data / "tum_fr1_rpy", VALIDATION_FIRST, VALIDATION_FIRST)
     figures["flicker"] = steadiness(network, noisy_copies(desk.rgb[0], 40, 0), *size)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from export.model.temporal import TemporalModule
-from export.nano.encoder import TAP_CHANNELS, Encoder
+from export.nano.encoder import LITE0, Encoder, Stage, tap_channels
 
 WINDOW = 8
 SLOTS = WINDOW - 1
@@ -66,10 +66,10 @@ class Full(nn.Module):
 class Decoder(nn.Module):
     """Top-down pyramid: each level is the lateral tap plus the coarser level, resized, then refined."""
 
-    def __init__(self) -> None:
+    def __init__(self, taps: tuple[int, ...]) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(TAP_CHANNELS, WIDTHS, strict=True))
-        self.context = nn.Conv2d(TAP_CHANNELS[-1], WIDTHS[-1], 1)
+        self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(taps, WIDTHS, strict=True))
+        self.context = nn.Conv2d(taps[-1], WIDTHS[-1], 1)
         self.refine = nn.ModuleList(Separable(width, 5) if i >= 3 else Full(width) for i, width in enumerate(WIDTHS))
         self.down = nn.ModuleList(nn.Conv2d(WIDTHS[i + 1], WIDTHS[i], 1) for i in range(len(WIDTHS) - 1))
         self.head = nn.Conv2d(WIDTHS[0], WIDTHS[0], 3, padding=1)
@@ -96,11 +96,11 @@ class Decoder(nn.Module):
 class NanoNetwork(nn.Module):
     """Relative inverse depth (>= 0, larger is nearer, 0 = infinitely far) of one frame after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: tuple[Stage, ...] = LITE0, window: int = WINDOW) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        self.decoder = Decoder()
-        self.temporal = nn.ModuleList(TemporalModule(c, WINDOW, HEADS, GROUPS) for c in (WIDTHS[4], WIDTHS[3]))
+        self.encoder = Encoder(stages)
+        self.decoder = Decoder(tap_channels(stages))
+        self.temporal = nn.ModuleList(TemporalModule(c, window, HEADS, GROUPS) for c in (WIDTHS[4], WIDTHS[3]))
         for module in self.temporal:
             assert isinstance(module, TemporalModule)
             nn.init.zeros_(module.temporal_transformer.proj_out.weight)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-import torch
 from torch import Tensor
 
-from export.nano import objects
+from export.nano import objects, people
 from export.nano.builder import Builder, Finish, Vector, tumbled
+from export.nano.lights import daylight, lamplight
 from export.nano.render import Lighting, Scene
+from export.nano.terrain import Terrain
+
+OUTDOORS: Vector = (1e6, 1e6, 1e6)
+"""The surrounding box of a plain under the sky."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +28,19 @@ class Setting:
     reach: float
     room: Vector
     open_sky: bool
-    people: bool
-
-
-def make_scene(rng: Random, textures: int) -> tuple[Builder, Setting]:
-    """One random place, filled."""
-    builder = Builder(rng, textures)
-    maker = rng.choices([maker for maker, _ in _MAKERS], [weight for _, weight in _MAKERS])[0]
-    return builder, maker(builder)
+    lamp: Vector | None = None
+    """In a house under the open sky."""
+    terrain: Terrain | None = None
 
 
 def finish_scene(builder: Builder, setting: Setting, clear: Tensor) -> Scene:
     """Pack the scene, leaving the balls `clear` [n, 4] around the camera's path empty."""
     faces = _walls(builder, setting)
-    return builder.scene(setting.room, faces, _lighting(builder.rng, setting), setting.open_sky, clear)
+    return builder.scene(setting.room, faces, _light(builder.rng, setting), setting.open_sky, clear)
+
+
+def _light(rng: Random, setting: Setting) -> Lighting:
+    return daylight(rng, setting.lamp) if setting.open_sky else lamplight(rng, setting.room)
 
 
 def _walls(b: Builder, setting: Setting) -> list[Finish]:
@@ -54,59 +56,36 @@ def _walls(b: Builder, setting: Setting) -> list[Finish]:
     return [wall, other, b.finish(b.rng.uniform(0.4, 2)), b.plain((bright,) * 3), other, wall]
 
 
-def _lighting(rng: Random, setting: Setting) -> Lighting:
-    def colour(low: float, high: float) -> Tensor:
-        level = rng.uniform(low, high)
-        return torch.tensor([level * rng.uniform(0.85, 1.15) for _ in range(3)])
-
-    if setting.open_sky:
-        height = math.radians(rng.uniform(12, 80))
-        turn = rng.uniform(0, 2 * math.pi)
-        flat = math.cos(height)
-        sun = torch.tensor([flat * math.cos(turn), math.sin(height), flat * math.sin(turn)]) * 1e4
-        haze = math.exp(rng.uniform(math.log(1e-4), math.log(0.02))) if rng.random() < 0.7 else 0.0
-        grey = rng.uniform(0, 1)
-        top = torch.tensor([0.25, 0.45, 0.9]) * (1 - grey) + grey * torch.tensor([0.7, 0.7, 0.75])
-        sky = torch.stack((colour(0.6, 1.1), top * rng.uniform(0.4, 1.1)))
-    else:
-        width, high, depth = setting.room
-        sun = torch.tensor(
-            [rng.uniform(-0.8, 0.8) * width, high * rng.uniform(0.6, 0.97), rng.uniform(-0.8, 0.8) * depth]
-        )
-        haze, sky = (
-            (0.02 * rng.random() if rng.random() < 0.1 else 0.0),
-            torch.stack((colour(0.2, 0.8), colour(0.2, 0.8))),
-        )
-    fill = torch.tensor([rng.gauss(0, 1), rng.uniform(0, 1), rng.gauss(0, 1)])
-    strong = rng.random() < 0.6
-    return Lighting(
-        sun, colour(0.5, 1.3) if strong else colour(0.05, 0.4), fill / fill.norm(), colour(0.0, 0.4),
-        colour(0.1, 0.5) if strong else colour(0.4, 0.9), haze, sky, strong,
-    )  # fmt: skip
-
-
-def _velocity(rng: Random, speed: float) -> Vector:
+def velocity(rng: Random, speed: float) -> Vector:
+    """Metres a frame along the ground, up to `speed`; often none."""
     turn = rng.uniform(0, 2 * math.pi)
     pace = speed * rng.uniform(0.3, 1.0) if rng.random() < 0.6 else 0.0
     return pace * math.cos(turn), 0.0, pace * math.sin(turn)
 
 
-def _crowd(b: Builder, count: int, near: float, far: float, position: Vector, yaw: float) -> None:
+def crowd(b: Builder, count: int, near: float, far: float, position: Vector, yaw: float) -> None:
     """People in front of the camera."""
     for _ in range(count):
         distance, angle = b.rng.uniform(near, far), yaw + b.rng.uniform(-0.6, 0.6)
         at = (position[0] + distance * math.sin(angle), 0.0, position[2] + distance * math.cos(angle))
-        with b.placed(at, b.rng.uniform(0, 2 * math.pi), _velocity(b.rng, 0.05)):
-            objects.person(b, b.rng.random() < 0.15)
+        way, turn = velocity(b.rng, 0.05), b.rng.uniform(0, 2 * math.pi)
+        if b.rng.random() < 0.4:
+            with b.placed(at, turn, way):
+                objects.person(b, b.rng.random() < 0.15)
+            continue
+        speed = math.hypot(way[0], way[2])
+        with b.placed(at, math.atan2(way[0], way[2]) if speed else turn, way):
+            people.walker(b, speed)
 
 
-def _room(b: Builder) -> Setting:
+def room(b: Builder) -> Setting:
+    """Four walls, furniture, perhaps people."""
     rng = b.rng
     room = (rng.uniform(1.4, 4.5), rng.uniform(2.2, 3.6), rng.uniform(1.6, 5.5))
     for _ in range(rng.randint(4, 12)):
-        _furnish(b, room)
+        furnish(b, room)
     for _ in range(rng.randint(2, 7)):
-        _panel(b, room)
+        panel(b, room)
     for _ in range(rng.randint(0, 8)):
         with b.placed((rng.uniform(-0.9, 0.9) * room[0], 0, rng.uniform(-0.9, 0.9) * room[2]), rng.uniform(0, 6.3)):
             objects.clutter(b, rng.uniform(0.1, 0.8))
@@ -121,13 +100,12 @@ def _room(b: Builder) -> Setting:
     )
     centre = math.atan2(-position[0], -position[2] + 0.2 * room[2])
     yaw = centre + rng.uniform(-0.8, 0.8)
-    people = rng.random() < 0.45
-    if people:
-        _crowd(b, rng.randint(1, 3), 0.6, min(4.0, room[2] * 1.5), position, yaw)
-    return Setting(position, yaw, math.radians(rng.triangular(-50, 25, -8)), 2.5, room, False, people)
+    if rng.random() < 0.45:
+        crowd(b, rng.randint(1, 3), 0.6, min(4.0, room[2] * 1.5), position, yaw)
+    return Setting(position, yaw, math.radians(rng.triangular(-50, 25, -8)), 2.5, room, False)
 
 
-def _furnish(b: Builder, room: Vector) -> None:
+def furnish(b: Builder, room: Vector) -> None:
     """One piece: along a wall more often than not."""
     rng = b.rng
     side = rng.randrange(4)
@@ -159,7 +137,7 @@ def _furnish(b: Builder, room: Vector) -> None:
             )[kind - 2](b)
 
 
-def _panel(b: Builder, room: Vector) -> None:
+def panel(b: Builder, room: Vector) -> None:
     """A door, window, picture or curtain: a thin box on a wall."""
     rng = b.rng
     side, along = rng.randrange(4), rng.uniform(-0.8, 0.8)
@@ -176,7 +154,7 @@ def _panel(b: Builder, room: Vector) -> None:
         b.box((room[0] * (1 if side == 2 else -1), y, along * room[2]), (thick, tall, half), finish)
 
 
-def _desk(b: Builder) -> Setting:
+def desk(b: Builder) -> Setting:
     """A table top seen from 0.3 to 1.3 m, a room behind it."""
     rng = b.rng
     room = (rng.uniform(1.2, 4), rng.uniform(2.2, 3.2), rng.uniform(1.2, 4))
@@ -186,27 +164,27 @@ def _desk(b: Builder) -> Setting:
         with b.placed(
             (rng.uniform(-0.9, 0.9) * half, high, rng.uniform(-0.9, 0.9) * deep),
             rng.uniform(0, 6.3),
-            _velocity(rng, 0.008),
+            velocity(rng, 0.008),
         ):
             objects.clutter(b, math.exp(rng.uniform(math.log(0.04), math.log(0.35))))
     if rng.random() < 0.5:
         with b.placed((rng.uniform(-0.5, 0.5) * half, high, 0.5 * deep), math.pi + rng.gauss(0, 0.3)):
             objects.screen(b)
     for _ in range(rng.randint(2, 7)):
-        _furnish(b, room)
+        furnish(b, room)
     for _ in range(rng.randint(1, 5)):
-        _panel(b, room)
-    people = rng.random() < 0.3
+        panel(b, room)
     distance, rise = rng.uniform(0.2, 0.9), rng.uniform(0.15, 0.9)
     position = (rng.uniform(-0.5, 0.5) * half, high + rise, -deep - distance * 0.7 + 0.2)
     yaw = rng.gauss(0, 0.35)
-    if people:
-        _crowd(b, 1, 0.6 + deep, 1.8, position, yaw)
+    if rng.random() < 0.3:
+        crowd(b, 1, 0.6 + deep, 1.8, position, yaw)
     pitch = -math.atan2(rise, distance + deep) * rng.uniform(0.2, 1.4)
-    return Setting(position, yaw, pitch, 1.0, room, False, people)
+    return Setting(position, yaw, pitch, 1.0, room, False)
 
 
-def _street(b: Builder) -> Setting:
+def street(b: Builder) -> Setting:
+    """Between houses, with cars and people."""
     rng = b.rng
     road = rng.uniform(3, 9)
     for side in (-1, 1):
@@ -229,12 +207,12 @@ def _street(b: Builder) -> Setting:
         with b.placed((lane, 0, rng.uniform(4, 40)), 0.0, (0.0, 0.0, rng.uniform(-0.3, 0.3))):
             objects.car(b)
     position, yaw = (rng.uniform(-0.7, 0.7) * road, rng.uniform(1.0, 3.0), 0.0), rng.gauss(0, 0.4)
-    _crowd(b, rng.randint(0, 4), 2, 15, position, yaw)
+    crowd(b, rng.randint(0, 4), 2, 15, position, yaw)
     position, pitch = _outlook(rng, position, rng.gauss(-2, 8))
-    return Setting(position, yaw, pitch, 8, (1e6, 1e6, 1e6), True, True)
+    return Setting(position, yaw, pitch, 8, OUTDOORS, True)
 
 
-def _country(b: Builder) -> Setting:
+def country(b: Builder) -> Setting:
     """Ground to the horizon: hills, trees, rocks, perhaps people."""
     rng = b.rng
     for _ in range(rng.randint(0, 6)):
@@ -266,14 +244,13 @@ def _country(b: Builder) -> Setting:
                 half = rng.uniform(0.5, 4)
                 b.box((0, half * 0.5, 0), (half, half * 0.5, rng.uniform(0.1, 3)), b.finish(2))
     position, yaw = (0.0, rng.uniform(0.4, 4.0), 0.0), rng.gauss(0, 0.2)
-    people = rng.random() < 0.5
-    if people:
-        _crowd(b, rng.randint(1, 4), 1.2, 12, position, yaw)
+    if rng.random() < 0.5:
+        crowd(b, rng.randint(1, 4), 1.2, 12, position, yaw)
     position, pitch = _outlook(rng, position, rng.triangular(-40, 15, -6))
-    return Setting(position, yaw, pitch, 6, (1e6, 1e6, 1e6), True, people)
+    return Setting(position, yaw, pitch, 6, OUTDOORS, True)
 
 
-def _tower(b: Builder) -> Setting:
+def tower(b: Builder) -> Setting:
     """Beams, masts and wires against the sky, seen from below: the bottom of the picture is not always ground."""
     rng = b.rng
     for _ in range(rng.randint(1, 3)):
@@ -290,7 +267,7 @@ def _tower(b: Builder) -> Setting:
         with b.placed((rng.uniform(-10, 10), 0, rng.uniform(3, 40))):
             objects.tree(b)
     position = (0.0, rng.uniform(0.5, 6.0), 0.0)
-    return Setting(position, rng.gauss(0, 0.2), math.radians(rng.uniform(5, 45)), 8, (1e6, 1e6, 1e6), True, False)
+    return Setting(position, rng.gauss(0, 0.2), math.radians(rng.uniform(5, 45)), 8, OUTDOORS, True)
 
 
 def _outlook(rng: Random, position: Vector, pitch: float) -> tuple[Vector, float]:
@@ -303,7 +280,7 @@ def _outlook(rng: Random, position: Vector, pitch: float) -> tuple[Vector, float
     return position, math.radians(pitch)
 
 
-def _loose(b: Builder) -> Setting:
+def loose(b: Builder) -> Setting:
     """Solids of any pose and size in a room or under the sky: no habit of a place to lean on."""
     rng = b.rng
     room = (rng.uniform(2, 8), rng.uniform(2.5, 8), rng.uniform(3, 10))
@@ -314,17 +291,12 @@ def _loose(b: Builder) -> Setting:
         x, y = rng.uniform(-0.7, 0.7) * distance, rng.uniform(-0.5, 0.5) * distance
         half = tuple(distance * math.exp(rng.uniform(math.log(0.03), math.log(0.3))) for _ in range(3))
         add = rng.choice((b.box, b.ball, b.cylinder))
-        with b.placed((position[0] + x, position[1] + y, position[2] + distance), 0.0, _velocity(rng, 0.01 * distance)):
+        with b.placed((position[0] + x, position[1] + y, position[2] + distance), 0.0, velocity(rng, 0.01 * distance)):
             add(
                 (0, 0, 0),
                 (half[0], half[1], half[0] if add == b.cylinder else half[2]),
                 b.finish(distance * rng.uniform(0.1, 0.6)),
                 tumbled(rng),
             )
-    big = (1e6, 1e6, 1e6) if open_sky else room
-    return Setting(position, rng.gauss(0, 0.2), math.radians(rng.gauss(-4, 12)), 2.5, big, open_sky, False)
-
-
-_MAKERS: tuple[tuple[Callable[[Builder], Setting], float], ...] = (
-    (_room, 0.36), (_desk, 0.22), (_street, 0.15), (_country, 0.13), (_loose, 0.09), (_tower, 0.05),
-)  # fmt: skip
+    big = OUTDOORS if open_sky else room
+    return Setting(position, rng.gauss(0, 0.2), math.radians(rng.gauss(-4, 12)), 2.5, big, open_sky)

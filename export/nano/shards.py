@@ -1,7 +1,9 @@
 """Rendered training data on disk: shards of scenes, written once by one process and read by another as it grows.
 
-A shard is two arrays: `NAME.rgb.npy` uint8 [S, K, H, W, 3] (sRGB) and `NAME.inv.npy` float16 [S, K, H, W] inverse
-z-depth in 1/m (0 = sky): S scenes of K frames. The depth file is written last and marks the shard as complete.
+A shard is three files: `NAME.rgb.npy` uint8 [S, K, H, W, 3] (sRGB), `NAME.inv.npy` float16 [S, K, H, W] inverse
+z-depth in 1/m (0 = sky), S scenes of K frames, and `NAME.cam.npz`, the cameras: position [S, K, 2, 3] and axes
+[S, K, 2, 3, 3] (rows right, up, forward) at the first and last row, focal [S, K] in pixels (principal point in the
+middle, square pixels). The depth file is written last and marks the shard as complete.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from export.nano.camera import clearance, make_path
-from export.nano.render import render
-from export.nano.scenes import finish_scene, make_scene
+from export.nano.camera import clearance, make_path, make_shots
+from export.nano.footage import smear
+from export.nano.kinds import make_scene
+from export.nano.rays import Shots
+from export.nano.render import render_clip
+from export.nano.scenes import Setting, finish_scene
 from export.nano.textures import SIDE, TextureBank, make_bank
 
 TEXTURES = 96
+FRAMES = 16
+"""Of a clip."""
 NEAREST = 20.0
 """Largest inverse depth kept, in 1/m."""
 
@@ -38,39 +45,53 @@ class ShardPlan:
     video: bool
 
 
-def render_shard(
-    seed: int, plan: ShardPlan, photos: Tensor | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """The two arrays of one shard; the same seed gives the same arrays."""
-    bank = make_bank(TEXTURES, torch.Generator().manual_seed(seed), photos)
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """rgb: uint8 [K, H, W, 3]; inverse: float16 [K, H, W]; shots: the cameras."""
+
+    rgb: NDArray[np.uint8]
+    inverse: NDArray[np.float16]
+    shots: Shots
+
+
+def render_shard(seed: int, plan: ShardPlan, photos: Tensor | None = None, device: str = "cpu") -> list[Clip]:
+    """The clips of one shard; the same seed gives the same clips."""
+    bank = make_bank(TEXTURES, torch.Generator().manual_seed(seed), photos).to(torch.device(device))
     rng = Random(seed)
-    rgb = np.empty((plan.scenes, plan.frames, plan.height, plan.width, 3), np.uint8)
-    inverse = np.empty(rgb.shape[:-1], np.float16)
-    done = 0
-    while done < plan.scenes:
-        colours, depths = render_clip(rng, bank, plan)
-        if _dull(depths, rng):
-            continue
-        rgb[done], inverse[done] = colours, depths
-        done += 1
-    return rgb, inverse
+    clips: list[Clip] = []
+    while len(clips) < plan.scenes:
+        clip = make_clip(rng, bank, plan)
+        if not _dull(clip.inverse, rng):
+            clips.append(clip)
+    return clips
 
 
-def render_clip(rng: Random, bank: TextureBank, plan: ShardPlan) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """One random scene: uint8 [K, H, W, 3] and float16 [K, H, W]."""
-    builder, setting = make_scene(rng, bank.count)
-    pace = (0.0 if rng.random() < 0.25 else rng.uniform(0.3, 1.5)) if plan.video else rng.uniform(15, 40)
-    views = make_path(rng, setting, plan.frames, pace)
-    scene = finish_scene(builder, setting, clearance(views, setting))
-    exposure = None
-    colours, depths = [], []
-    for index, view in enumerate(views):
-        colour, inverse = render(scene, bank, view, float(index), plan.height, plan.width)
-        if exposure is None:
-            exposure = rng.uniform(0.25, 0.55) / float(colour.mean().clamp(min=1e-3))
-        colours.append(((colour * exposure).clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8).numpy())
-        depths.append(inverse.clamp(max=NEAREST).to(torch.float16).numpy())
-    return np.stack(colours), np.stack(depths)
+def make_clip(
+    rng: Random, bank: TextureBank, plan: ShardPlan, kind: str | None = None, motion: str | None = None
+) -> Clip:
+    """One random scene, of a kind and a camera motion if they are named; drawn where the bank lies."""
+    builder, setting = make_scene(rng, bank.count, kind)
+    shots = make_shots(rng, setting, plan.frames, motion) if plan.video else _far_apart(rng, setting, plan.frames)
+    scene = finish_scene(builder, setting, clearance(shots.position[:, 0], setting))
+    device = bank.texels.device
+    shots = shots.to(device)
+    colour, inverse = render_clip(scene.to(device), bank, shots, plan.height, plan.width)
+    if plan.video and rng.random() < 0.4:
+        colour = smear(colour, shots, inverse, rng.uniform(0.2, 0.7))
+    colour = colour * (rng.uniform(0.25, 0.55) / colour[0].mean().clamp(min=1e-3))
+    rgb = ((colour.clamp(0, 1) ** (1 / 2.2)) * 255).round().to(torch.uint8).cpu().numpy()
+    return Clip(rgb, inverse.clamp(max=NEAREST).to(torch.float16).cpu().numpy(), shots.to(torch.device("cpu")))
+
+
+def _far_apart(rng: Random, setting: Setting, frames: int) -> Shots:
+    views = make_path(rng, setting, frames, rng.uniform(15, 40))
+    return Shots(
+        torch.stack([view.position.expand(2, 3) for view in views]),
+        torch.stack([view.axes.expand(2, 3, 3) for view in views]),
+        torch.tensor([view.focal for view in views]),
+        torch.arange(frames, dtype=torch.float32),
+        0.0,
+    )
 
 
 def _dull(inverse: NDArray[np.float16], rng: Random) -> bool:
@@ -94,16 +115,22 @@ def load_photos(folder: Path, count: int, seed: int) -> Tensor:
     return torch.stack(crops)
 
 
-def write_shard(folder: Path, seed: int, plan: ShardPlan, photos: Tensor | None) -> None:
+def write_shard(folder: Path, seed: int, plan: ShardPlan, photos: Tensor | None, device: str = "cpu") -> None:
     """Render one shard unless it is there already."""
     kind = "clip" if plan.video else "view"
     marker = folder / f"{kind}-{seed:06d}.inv.npy"
     if marker.exists():
         return
-    rgb, inverse = render_shard(seed, plan, photos)
-    np.save(folder / f"{kind}-{seed:06d}.rgb.npy", rgb)
+    clips = render_shard(seed, plan, photos, device)
+    np.savez(
+        folder / f"{kind}-{seed:06d}.cam.npz",
+        position=np.stack([clip.shots.position.numpy() for clip in clips]),
+        axes=np.stack([clip.shots.axes.numpy() for clip in clips]),
+        focal=np.stack([clip.shots.focal.numpy() for clip in clips]) * plan.width,
+    )
+    np.save(folder / f"{kind}-{seed:06d}.rgb.npy", np.stack([clip.rgb for clip in clips]))
     partial = marker.with_suffix(".part.npy")
-    np.save(partial, inverse)
+    np.save(partial, np.stack([clip.inverse for clip in clips]))
     partial.rename(marker)
 
 
@@ -118,15 +145,16 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--photos", type=Path, help="folder of pictures to take textures from")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     photos = load_photos(options.photos, 64, options.first_seed) if options.photos else None
     for index in range(options.shards):
         video = options.clips_only or (index >= options.views_first and index % 2 == 1)
-        plan = ShardPlan(8 if video else 40, 10 if video else 2, options.height, options.width, video)
+        plan = ShardPlan(8 if video else 40, FRAMES if video else 2, options.height, options.width, video)
         with torch.no_grad():
-            write_shard(options.folder, options.first_seed + index, plan, photos)
+            write_shard(options.folder, options.first_seed + index, plan, photos, options.device)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,13 +20,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from export.nano.data import Batch, Mixture, RealFrames, RenderedPool, batches
+from export.nano.data import Batch, Mixture, Pool, RealFrames, RenderedPool, batches
 from export.nano.encoder import imagenet_state, load_imagenet
 from export.nano.evaluate import TRAIN_LAST, evaluate
+from export.nano.live import LivePool
 from export.nano.losses import LossWeights, depth_loss
 from export.nano.model import NanoNetwork
+from export.nano.shards import FRAMES, ShardPlan, load_photos
 
 WARM_UP = 200
+LIVE_CLIPS = 8
+"""Clips rendered between two hand-overs."""
+LIVE_SEED = 100_000_000
+"""First seed of live rendering: far from those of shards and of validation."""
 TEMPORAL_WEIGHT = 4.0
 AVERAGE = 0.998
 """Decay of the averaged weights per step."""
@@ -50,6 +57,9 @@ class Settings:
     save_every: int
     validate_every: int
     memory_only: bool
+    render: bool
+    render_size: tuple[int, int]
+    workers: int
 
 
 class Trainer:
@@ -169,11 +179,24 @@ def train(settings: Settings, device: torch.device) -> None:
     settings.run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(settings, device)
     trainer.begin()
+    with ExitStack() as stack:
+        pool = stack.enter_context(_live(settings, device)) if settings.render else RenderedPool(settings.rendered)
+        _run(trainer, pool)
+
+
+def _live(settings: Settings, device: torch.device) -> LivePool:
+    """Clips of the stage's length or of a whole shard's, rendered on the training device."""
+    photos = load_photos(settings.real / "tum_fr1_rpy" / "rgb", 64, settings.seed) if settings.real else None
+    plan = ShardPlan(LIVE_CLIPS, max(FRAMES, settings.frames), *settings.render_size, True)
+    return LivePool(plan, LIVE_SEED + 10_000 * settings.seed, str(device), photos)
+
+
+def _run(trainer: Trainer, pool: Pool) -> None:
+    settings = trainer.settings
     real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
-    sources = RenderedPool(settings.rendered), real
     mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0, small=settings.small)
     clock, losses = time.monotonic(), []
-    for batch in batches(sources, mixture, settings.seed, trainer.step, settings.steps):
+    for batch in batches((pool, real), mixture, settings.seed, trainer.step, settings.steps, settings.workers):
         losses.append(trainer.update(batch))
         if trainer.step % 20 == 0:
             pace = len(losses) * settings.size * settings.frames / (time.monotonic() - clock)
@@ -210,9 +233,14 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument(
         "--memory-only", action="store_true", help="leave the single-frame network as it is, train its memory"
     )
+    parser.add_argument("--render", action="store_true", help="render on the training device instead of reading shards")
+    parser.add_argument("--render-size", type=int, nargs=2, default=(192, 256), help="height and width")
+    parser.add_argument("--workers", type=int, default=1, help="threads that make batches; a GPU wants one a core")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=400)
-    return Settings(**vars(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    options.render_size = tuple(options.render_size)
+    return Settings(**vars(options))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Depth as 16-bit gray video, lossless (FFV1 in Matroska), and back.
 
-A value is `offset + scale · code`. Metres are stored as millimetres, up to 65.535 m; farther counts as that. Relative
-depth takes its scale from the first frame, with room for values four times as large; code steps are then at most a
-sixteen-thousandth of the first frame's largest value. Values that are not finite become code 0.
+A value is `offset + scale · code`. Metres are stored as millimetres, up to 65.535 m; farther counts as that, and code 0
+is no reading. Relative depth takes its scale from the first frame, with room for values four times as large; code steps
+are then at most a sixteen-thousandth of the first frame's largest value. Values that are not finite become code 0.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
 from stream.preprocess import resize_map
@@ -48,8 +51,11 @@ class Gray16Scale:
         return clipped.astype(np.uint16)
 
     def decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Depth float32 [H, W] of codes uint16 [H, W]."""
-        return codes * np.float32(self.scale) + np.float32(self.offset)
+        """Depth float32 [H, W] of codes uint16 [H, W]; NaN for metres without a reading."""
+        depth = codes * np.float32(self.scale) + np.float32(self.offset)
+        if self.unit is Unit.METRE:
+            depth[codes == 0] = np.nan
+        return depth
 
 
 class Gray16Sink:
@@ -83,11 +89,13 @@ class Gray16Sink:
         if depth_frame.stale:
             return
         if self._scale is None:
-            self._scale = _scale_for(depth_frame)
+            self._scale = scale_for(depth_frame)
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
                 DEPTH_UNIT=self._scale.unit.value,
+                DEPTH_POLARITY=self._scale.unit.polarity,
+                DEPTH_CAMERA=json.dumps(described(depth_frame.intrinsics)),
             )
         context = self._stream.codec_context
         depth = resize_map(depth_frame.depth, context.height, context.width)
@@ -118,16 +126,22 @@ class Gray16Sink:
 def read_gray16(path: Path) -> Iterator[NDArray[np.float32]]:
     """Depth float32 [H, W] of every frame of a file that `Gray16Sink` wrote. Raises SourceError for another file."""
     with av.open(f"file:{path}") as container:
-        tags = container.metadata
-        try:
-            scale = Gray16Scale(float(tags["DEPTH_SCALE"]), float(tags["DEPTH_OFFSET"]), Unit(tags["DEPTH_UNIT"]))
-        except (KeyError, ValueError) as error:
-            raise SourceError(f"{path} carries no depth scale (DEPTH_SCALE, DEPTH_OFFSET, DEPTH_UNIT)") from error
+        scale = read_scale(container, path)
         for picture in container.decode(video=0):
             yield scale.decode(picture.to_ndarray().astype(np.uint16, copy=False))
 
 
-def _scale_for(first: DepthFrame) -> Gray16Scale:
+def read_scale(container: InputContainer, path: Path) -> Gray16Scale:
+    """The scale that a file states. Raises SourceError for one that states none."""
+    tags = container.metadata
+    try:
+        return Gray16Scale(float(tags["DEPTH_SCALE"]), float(tags["DEPTH_OFFSET"]), Unit(tags["DEPTH_UNIT"]))
+    except (KeyError, ValueError) as error:
+        raise SourceError(f"{path} carries no depth scale (DEPTH_SCALE, DEPTH_OFFSET, DEPTH_UNIT)") from error
+
+
+def scale_for(first: DepthFrame) -> Gray16Scale:
+    """What codes mean in a recording that begins with this frame."""
     if first.unit is Unit.METRE:
         return Gray16Scale(_METRES_PER_CODE, 0.0, first.unit)
     finite = first.depth[np.isfinite(first.depth)]

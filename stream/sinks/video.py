@@ -72,6 +72,8 @@ class VideoSink:
         if depth_frame.stale:
             return
         frame = depth_frame.frame
+        if not self._written:
+            self._container.metadata["comment"] = f"depth, {depth_frame.unit.value}; near is bright"
         yuv = self._painter.yuv(depth_frame)
         yuv.pts, yuv.time_base, yuv.duration = frame.pts, frame.time_base, self._step
         with self._file.errors():

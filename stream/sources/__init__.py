@@ -22,6 +22,7 @@ class SourceInfo:
     live: frames arrive in their own time and may be dropped; False: they wait for us.
     audio: there is a sound track beside the pictures.
     name: what to call the source in messages.
+    turned: counter-clockwise degrees by which its first picture was turned to be upright.
     """
 
     height: int
@@ -33,6 +34,7 @@ class SourceInfo:
     live: bool
     audio: bool
     name: str
+    turned: int = 0
 
 
 class Source(Protocol):

@@ -21,20 +21,25 @@ _RTSP_PROTOCOLS = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,srtp"
 
 
 def open_source(
-    uri: SourceUri, max_frames: int | None = None, output_fps: Fraction | None = None, timeout_s: float = 5.0
+    uri: SourceUri,
+    max_frames: int | None = None,
+    output_fps: Fraction | None = None,
+    timeout_s: float = 5.0,
+    authorities: Path | None = None,
 ) -> Source:
     """Open what the URI names.
 
     max_frames: end after this many; output_fps: thin to this rate; timeout_s: of every wait for the network.
+    authorities: certificates that whoever speaks TLS is checked against; None: he is not, most cameras sign their own.
     Raises SourceError with what to do.
     """
     if isinstance(uri, FileIn) and not uri.loop and not uri.realtime:
         return FileSource(uri.path, max_frames, output_fps)
-    source = _opened(uri, timeout_s)
+    source = _opened(uri, timeout_s, authorities)
     return source if max_frames is None and output_fps is None else Limited(source, max_frames, output_fps)
 
 
-def _opened(uri: SourceUri, timeout_s: float) -> Source:
+def _opened(uri: SourceUri, timeout_s: float, authorities: Path | None) -> Source:
     match uri:
         case FileIn(path, loop, realtime):
             source: Source = Looped(path) if loop else FileSource(path)
@@ -43,17 +48,20 @@ def _opened(uri: SourceUri, timeout_s: float) -> Source:
             scene = SyntheticSource(height, width, rate, frames)
             return Paced(scene) if realtime else scene
         case RtspIn() | HttpIn():
-            return LiveSource(address_of(uri, timeout_s))
+            return LiveSource(address_of(uri, timeout_s, authorities))
         case WebRtcIn():
-            raise SourceError(f"{uri} is brought over HTTP: `depthcast run` and `depthcast.estimate` listen for it")
+            raise SourceError(
+                f"{uri} is brought over HTTP: `depthcast run`, `depthcast.estimate` and `depthcast.open` listen for it"
+            )
         case CameraIn():
             if not Path(uri.device).exists():
                 raise SourceError(f"there is no camera {uri.device}: the ones of this machine are {_cameras()}")
             return LiveSource(address_of(uri, timeout_s))
 
 
-def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float) -> Address:
+def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: Path | None = None) -> Address:
     """What FFmpeg is told."""
+    checked = {} if authorities is None else {"tls_verify": "1", "ca_file": str(authorities)}
     limit = str(round(timeout_s * 1e6))
     match uri:
         case RtspIn():
@@ -64,10 +72,11 @@ def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float) -> Address:
                 "probesize": "32",
                 "analyzeduration": "0",
                 "protocol_whitelist": _RTSP_PROTOCOLS,
+                **checked,
             }
             return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s)
         case HttpIn():
-            options = {"timeout": limit, "protocol_whitelist": _HTTP_PROTOCOLS}
+            options = {"timeout": limit, "protocol_whitelist": _HTTP_PROTOCOLS, **checked}
             return Address(uri.remote.url, str(uri), tuple(options.items()), None, timeout_s)
         case CameraIn(device, size, rate):
             options = {}

@@ -47,7 +47,7 @@ class FileSource:
     """
 
     reconnects = 0
-    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "damaged")
+    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "_upright", "damaged")
 
     def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
         if max_frames is not None and max_frames < 1:
@@ -60,6 +60,7 @@ class FileSource:
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         try:
             video = _video_of(self._container, path)
+            self._upright = Upright()
             self._frames = self._decode(video)
             self._first = next(self._frames, None)
             if self._first is None:
@@ -105,7 +106,6 @@ class FileSource:
         self.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
-        upright = Upright()
         packets = self._container.demux(video)
         while True:
             try:
@@ -119,7 +119,7 @@ class FileSource:
             for picture in pictures:
                 assert isinstance(picture, av.VideoFrame)
                 self.damaged += picture.is_corrupt
-                yield upright.turned(picture)
+                yield self._upright.turned(picture)
 
     def _described(self, video: VideoStream, rate: Fraction | None, name: str) -> SourceInfo:
         assert self._first is not None
@@ -139,6 +139,7 @@ class FileSource:
             live=False,
             audio=bool(self._container.streams.audio),
             name=name,
+            turned=self._upright.degrees,
         )
 
 

@@ -18,15 +18,17 @@ _TURNS = {
 class Upright:
     """Keeps the filter graph of one kind of picture for as long as they keep coming."""
 
-    __slots__ = ("_graph", "_kind")
+    __slots__ = ("_graph", "_kind", "degrees")
 
     def __init__(self) -> None:
+        self.degrees = 0
+        """Counter-clockwise, of the last picture."""
         self._graph: Graph | None = None
         self._kind: tuple[int, int, int, str] | None = None
 
     def turned(self, picture: av.VideoFrame) -> av.VideoFrame:
         """The picture with its rotation metadata applied, to the nearest quarter turn."""
-        degrees = round(picture.rotation / 90) * 90 % 360
+        self.degrees = degrees = round(picture.rotation / 90) * 90 % 360
         if degrees == 0:
             return picture
         kind = (degrees, picture.width, picture.height, picture.format.name)

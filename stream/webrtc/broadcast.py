@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import av
@@ -23,8 +24,9 @@ _PENDING = 8
 _PLACES = 8
 """Pictures that wait for one viewer; more, and it is given none until the next key picture."""
 _UNSENT_LIMIT = 1 << 20
-_KEY_GAP_S = 0.25
-"""At least between two key pictures that were asked for: a viewer on a bad link must not spoil all others' pictures."""
+_JOIN_GAP_S = 0.25
+_REPAIR_GAP_S = 1.0
+"""At least between two key pictures: viewers on bad links, who need them often, must not spoil all others' pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class Broadcast:
         self._now_s = now_s
         self._viewers: set[ViewerTrack] = set()
         self._room = threading.BoundedSemaphore(_PENDING)
-        self._wanted: set[Codec] = set()
+        self._wanted: dict[Codec, float] = {}
+        """And how long after the one before."""
         self._wishing = threading.Lock()
         self._key_at_s: dict[Codec, float] = {}
         self._rate = Rate()
@@ -130,7 +133,7 @@ class Broadcast:
         """On the loop; harmless when repeated."""
         if viewer not in self._viewers:
             self._viewers.add(viewer)
-            self.want_key(viewer.codec)
+            self.want_key(viewer.codec, _JOIN_GAP_S)
 
     def leave(self, viewer: ViewerTrack) -> None:
         """On the loop; harmless when repeated."""
@@ -139,16 +142,17 @@ class Broadcast:
             self._dropped += viewer.dropped
         viewer.stop()
 
-    def want_key(self, codec: Codec) -> None:
-        """Somebody can go on only from a key picture."""
+    def want_key(self, codec: Codec, gap_s: float = _REPAIR_GAP_S) -> None:
+        """Somebody can go on only from a key picture, to be made at least gap_s after the one before."""
         with self._wishing:
-            self._wanted.add(codec)
+            self._wanted[codec] = min(gap_s, self._wanted.get(codec, gap_s))
 
     def wants_key(self, codec: Codec) -> bool:
         """The next picture is to be a key picture."""
         now_s = self._now_s()
         with self._wishing:
-            return codec in self._wanted and now_s - self._key_at_s.get(codec, -_KEY_GAP_S) >= _KEY_GAP_S
+            gap_s = self._wanted.get(codec)
+            return gap_s is not None and now_s - self._key_at_s.get(codec, -inf) >= gap_s
 
     def send(self, codec: Codec, coded: Coded) -> None:
         """Hand over one picture; never waits."""
@@ -165,7 +169,7 @@ class Broadcast:
     def _key_sent(self, codec: Codec) -> None:
         """It serves whoever has joined by now, for it is distributed after that."""
         with self._wishing:
-            self._wanted.discard(codec)
+            self._wanted.pop(codec, None)
             self._key_at_s[codec] = self._now_s()
 
     def _distribute(self, codec: Codec, coded: Coded) -> None:

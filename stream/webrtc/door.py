@@ -6,8 +6,9 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from stream.webrtc.loop import LoopThread
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 10.0
+_NEWCOMERS = 4
+"""Who may be about to take another's place at a time."""
 
 
 class OfferError(StreamError):
@@ -63,7 +66,7 @@ class Door:
     """Peers that come by offers, at most `places` at a time. Its methods may be called from any thread.
 
     invite: makes the guest of one peer, on the loop.
-    newest_only: a peer takes the place of any before it.
+    newest_only: once connected, a peer takes the place of any before it.
     connect_s: who is not connected by then is left; others leave when ICE finds them gone, after half a minute.
     """
 
@@ -110,7 +113,7 @@ class Door:
         await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
 
     async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
-        if self.peers >= self._places and not self._newest_only:
+        if self.peers >= self._places + (_NEWCOMERS if self._newest_only else 0):
             raise Full(f"there are {self._places} here already: try again later")
         check_offer(offer)
         guest = invite()
@@ -122,35 +125,29 @@ class Door:
         except BaseException:
             await self._leave(session)
             raise
-        if self._newest_only:
-            for other in self._peers.keys() - {session}:
-                self._leave_soon(other)
         self._watch_over(session, peer)
         return Answer(session, peer.localDescription.sdp)
 
     async def _answered(self, peer: Peer, guest: Guest, offer: str) -> None:
-        try:
-            await peer.setRemoteDescription(RTCSessionDescription(without_mdns(offer), "offer"))
-        except OperationError as error:
-            raise OfferRefused("no codec in common: this is H.264 (constrained baseline) or VP8") from error
-        except Exception as error:
-            # aiortc raises whatever its parser stumbles over: the text is a stranger's.
-            _LOG.debug("an offer was refused", exc_info=True)
-            raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}"[:200]) from error
+        with _of_a_stranger():
+            await peer.setRemoteDescription(RTCSessionDescription(as_far_as_needed(offer), "offer"))
         guest.meet(peer)
-        await peer.setLocalDescription()
+        with _of_a_stranger():
+            await peer.setLocalDescription()
 
     def _watch_over(self, session: str, peer: Peer) -> None:
         def look() -> None:
-            if peer.connectionState in ("failed", "closed"):
+            state = peer.connectionState
+            if state in ("connected", "failed", "closed"):
+                late.cancel()
+            if state in ("failed", "closed"):
                 self._leave_soon(session)
+            elif state == "connected" and self._newest_only and session in self._peers:
+                for other in tuple(self._peers)[: tuple(self._peers).index(session)]:
+                    self._leave_soon(other)
 
-        def late() -> None:
-            if peer.connectionState != "connected":
-                self._leave_soon(session)
-
+        late = asyncio.get_running_loop().call_later(self._connect_s, self._leave_soon, session)
         peer.on("connectionstatechange", look)
-        asyncio.get_running_loop().call_later(self._connect_s, late)
         look()
 
     def _leave_soon(self, session: str) -> None:
@@ -186,6 +183,18 @@ class Door:
         return True
 
 
+@contextmanager
+def _of_a_stranger() -> Iterator[None]:
+    """aiortc raises whatever it stumbles over in an offer: it is the offer's fault."""
+    try:
+        yield
+    except OperationError as error:
+        raise OfferRefused("no codec in common: this is H.264 (constrained baseline) or VP8") from error
+    except Exception as error:
+        _LOG.debug("an offer was refused", exc_info=True)
+        raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}"[:200]) from error
+
+
 def check_offer(offer: str) -> None:
     """Raise OfferError for what aiortc would stumble over later, where nobody is told."""
     if not offer.startswith("v=0"):
@@ -196,6 +205,10 @@ def check_offer(offer: str) -> None:
         raise OfferError("the offer has no video")
 
 
-def without_mdns(offer: str) -> str:
-    """Browsers hide their addresses behind .local names; they find us by ours, so nobody need be asked for theirs."""
-    return re.sub(r"(?m)^a=candidate:(?:\S+ ){4}\S+\.local .*\r?\n", "", offer)
+def as_far_as_needed(offer: str) -> str:
+    """Without what would only be in the way of connecting.
+
+    Browsers hide their addresses behind .local names; they find us by ours, so nobody need be asked for theirs. That
+    there are no more candidates to come is left out, or aioice would give up before they have found us.
+    """
+    return re.sub(r"(?m)^a=(?:candidate:(?:\S+ ){4}\S+\.local .*|end-of-candidates)\r?\n", "", offer)

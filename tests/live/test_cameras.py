@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Iterator
 from itertools import islice, pairwise
@@ -14,10 +13,10 @@ from stream.barcode import read
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.preprocess import to_rgb
-from stream.sources.choose import address_of
+from stream.sources.choose import address_of, open_source
 from stream.sources.live import LiveSource
 from stream.uris import RtspIn, parse_source
-from tests.live.conftest import program
+from tests.certificates import self_signed
 from tests.live.gstreamer import FRAMES, GstServer, looped, pictures
 
 CODECS = ["h264", "h265", "mjpeg"]
@@ -106,22 +105,17 @@ def test_a_camera_with_a_login(folder: Path, gst_python: str) -> None:
 
 
 def test_a_camera_over_tls(folder: Path, gst_python: str, tmp_path: Path) -> None:
-    """Most cameras sign their certificates themselves, so that it is not checked."""
-    words = ["--certificate", certificate(tmp_path), "--login", "ann:secret"]
+    """Most cameras sign their certificates themselves: it is checked where it is said whom to trust, only."""
+    (tmp_path / "other").mkdir()
+    own, other = self_signed(tmp_path), self_signed(tmp_path / "other")
+    words = ["--certificate", str(own), "--login", "ann:secret"]
     with GstServer(gst_python, looped(pictures(folder), "h264"), *words) as camera:
         url = camera.url.replace("rtsp://", "rtsps://ann:secret@")
         with source_of(url) as source:
             assert follow_each_other([number_of(frame) for frame in islice(source, 10)])
         with pytest.raises(SourceError):
             source_of(url.replace("rtsps:", "rtsp:"), timeout_s=2)
-
-
-def certificate(folder: Path) -> str:
-    """One that nobody has signed, with its key, for 127.0.0.1."""
-    key, signed, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    wish = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    places = ["-keyout", str(key), "-out", str(signed)]
-    subprocess.run([program("openssl"), "req", *wish, *name, *places], check=True, capture_output=True, timeout=60)
-    both.write_text(key.read_text() + signed.read_text())
-    return str(both)
+        with open_source(parse_source(url), authorities=own) as source:
+            assert next(iter(source)).height == 240
+        with pytest.raises(SourceError):
+            open_source(parse_source(url), authorities=other)

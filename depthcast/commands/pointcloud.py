@@ -1,0 +1,86 @@
+"""`depthcast pointcloud`: clouds from a recording of depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from depthcast.commands.sensing import CameraOption, CloudOption, LimitsOption, sensing_of
+from depthcast.errors import UsageError
+from depthcast.sensing import Sensing
+from engines.spec import Unit
+from stream.camera import Intrinsics
+from stream.cloudfile import WRITERS
+from stream.errors import CameraError
+from stream.metric import converted, limited
+from stream.pointcloud import cloud_from
+from stream.preprocess import to_rgb
+from stream.recorded import RecordedDepth, read
+from stream.sinks.numbered import is_numbered
+from stream.sinks.stills import NumberedFiles
+from stream.sources.file import FileSource
+
+
+def pointcloud(
+    recording: Annotated[Path, typer.Argument(help="Depth in metres: .mkv, .npz, .ros2.mcap, %06d.png or %06d.exr.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Numbered files: clouds/%06d.ply or .pcd.")],
+    camera: CameraOption = None,
+    picture: Annotated[Path | None, typer.Option(help="The video that depth was made of, for colours.")] = None,
+    frame: Annotated[int | None, typer.Option(min=0, help="Only this frame, counted from 0.")] = None,
+    limits: LimitsOption = None,
+    cloud: CloudOption = None,
+    organised: Annotated[
+        bool | None,
+        typer.Option("--organised/--listed", help="Keep the picture's rows, with NaN for no reading (default: .pcd)."),
+    ] = None,
+) -> None:
+    """Make point clouds from recorded depth."""
+    sensing = sensing_of(camera, limits=limits, cloud=cloud)
+    suffix = output.suffix.lower()
+    if suffix not in WRITERS or not is_numbered(output):
+        raise UsageError(f"clouds are numbered .ply or .pcd files, such as clouds/%06d.ply; got {output}")
+    keeps_rows = suffix == ".pcd" if organised is None else organised
+    files = NumberedFiles(output)
+    points = count = 0
+    for depth, image in _frames(recording, picture, frame):
+        points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
+        if not keeps_rows:
+            points_of_frame = points_of_frame.listed()
+        files.write(WRITERS[suffix](points_of_frame))
+        points += int(np.isfinite(points_of_frame.points[..., 2]).sum())
+        count += 1
+    if not count:
+        raise UsageError(f"{recording} has no frame {frame}" if frame is not None else f"{recording} has no frames")
+    print(f"{output}: {count} clouds, {points // count} points each")
+
+
+def _frames(
+    recording: Path, picture: Path | None, only: int | None
+) -> Iterator[tuple[RecordedDepth, NDArray[np.uint8] | None]]:
+    """Each map with its picture at the map's size."""
+    if picture is None:
+        yield from ((depth, None) for depth in read(recording) if only in (None, depth.index))
+        return
+    with FileSource(picture) as source:
+        for depth, frame in zip(read(recording), source, strict=False):
+            if only in (None, depth.index):
+                yield depth, to_rgb(frame.picture, *depth.depth.shape)
+
+
+def _metres(depth: RecordedDepth, sensing: Sensing) -> NDArray[np.float32]:
+    return limited(converted(depth.depth, depth.unit, Unit.METRE), Unit.METRE, sensing.limits)
+
+
+def _camera_of(depth: RecordedDepth, sensing: Sensing) -> Intrinsics:
+    """The one asked for, or the one recorded."""
+    height, width = depth.depth.shape
+    camera = depth.intrinsics if sensing.camera is None else sensing.camera.at(height, width)
+    if camera is None:
+        hint = "is of another shape" if sensing.camera else "is not in the recording: give --camera"
+        raise CameraError(f"the camera of these maps of {height}x{width} {hint}")
+    return camera

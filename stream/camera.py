@@ -1,0 +1,162 @@
+"""The camera behind the pictures: pinhole and lens, for pictures of one size, and how it follows resizing and turning.
+
+Pixel centres have whole coordinates, as in OpenCV and ROS: the left edge of a picture is at -0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import radians, tan
+from typing import Any
+
+_SHAPE_TOLERANCE = 0.02
+"""Of the ratio of two pictures' shapes: rounding to even sides."""
+
+
+class LensModel(StrEnum):
+    """How a lens bends rays; the names are those of ROS, the formulas those of OpenCV."""
+
+    PLUMB_BOB = "plumb_bob"
+    RATIONAL = "rational_polynomial"
+    EQUIDISTANT = "equidistant"
+
+    @property
+    def coefficients(self) -> int:
+        """How many numbers describe it: k1 k2 p1 p2 k3, and k4 k5 k6; or k1 k2 k3 k4."""
+        return {LensModel.PLUMB_BOB: 5, LensModel.RATIONAL: 8, LensModel.EQUIDISTANT: 4}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """What a lens does to a pinhole picture; works on coordinates divided by the focal length."""
+
+    model: LensModel
+    coefficients: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.coefficients) != self.model.coefficients:
+            raise ValueError(
+                f"the lens model {self.model} has {self.model.coefficients} coefficients, got {len(self.coefficients)}"
+            )
+
+    def turned(self) -> Lens:
+        """The same lens after a quarter turn of the picture, counter-clockwise."""
+        if self.model is LensModel.EQUIDISTANT:
+            return self
+        k1, k2, p1, p2, *rest = self.coefficients
+        return replace(self, coefficients=(k1, k2, -p2, p1, *rest))
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A camera for pictures of height × width pixels: focal lengths and centre in pixels.
+
+    lens: what is left to undo; None for a picture without distortion.
+    """
+
+    height: int
+    width: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    lens: Lens | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1 or not (self.fx > 0 and self.fy > 0):
+            raise ValueError(
+                f"a camera has a size and focal lengths above zero, got {self.height}x{self.width}, "
+                f"fx {self.fx}, fy {self.fy}"
+            )
+
+    def scaled(self, height: int, width: int) -> Intrinsics:
+        """For the same picture at another size."""
+        down, across = height / self.height, width / self.width
+        return replace(
+            self,
+            height=height,
+            width=width,
+            fx=self.fx * across,
+            fy=self.fy * down,
+            cx=(self.cx + 0.5) * across - 0.5,
+            cy=(self.cy + 0.5) * down - 0.5,
+        )
+
+    def turned(self, degrees: int) -> Intrinsics:
+        """For the same picture turned counter-clockwise by a multiple of 90 degrees."""
+        camera = self
+        for _ in range(degrees // 90 % 4):
+            camera = Intrinsics(
+                height=camera.width,
+                width=camera.height,
+                fx=camera.fy,
+                fy=camera.fx,
+                cx=camera.cy,
+                cy=camera.width - 1 - camera.cx,
+                lens=camera.lens and camera.lens.turned(),
+            )
+        return camera
+
+    def is_shaped(self, height: int, width: int) -> bool:
+        """Pictures of this size can be the same picture, larger or smaller."""
+        return abs(height * self.width / (width * self.height) - 1) <= _SHAPE_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What is known of a camera before its first picture: a calibration, or only how much it sees.
+
+    calibration: for pictures as the sensor gives them, before they are turned upright.
+    fov_degrees: from the left to the right edge of such a picture, where there is no calibration.
+    """
+
+    calibration: Intrinsics | None = None
+    fov_degrees: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.calibration is None) == (self.fov_degrees is None):
+            raise ValueError("a camera is described by a calibration or by a field of view")
+        if self.fov_degrees is not None and not 1 <= self.fov_degrees < 180:
+            raise ValueError(f"a field of view is 1 to 179 degrees, got {self.fov_degrees:g}")
+
+    @property
+    def lens(self) -> Lens | None:
+        """The distortion that can be undone."""
+        return None if self.calibration is None else self.calibration.lens
+
+    def at(self, height: int, width: int, turned: int = 0) -> Intrinsics | None:
+        """The intrinsics of upright pictures of height × width pixels.
+
+        turned: counter-clockwise degrees by which pictures were turned to be upright.
+        None where the calibration is of another shape: what was cut off is not known.
+        """
+        camera = self._unturned(height, width, turned).turned(turned)
+        return camera.scaled(height, width) if camera.is_shaped(height, width) else None
+
+    def _unturned(self, height: int, width: int, turned: int) -> Intrinsics:
+        if self.calibration is not None:
+            return self.calibration
+        assert self.fov_degrees is not None
+        if turned % 180:
+            height, width = width, height
+        focal = width / 2 / tan(radians(self.fov_degrees) / 2)
+        return Intrinsics(height, width, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def described(camera: Intrinsics | None) -> dict[str, Any] | None:
+    """A camera as JSON says it; `camera_of` reads it."""
+    if camera is None:
+        return None
+    lens = {} if camera.lens is None else {"model": camera.lens.model.value, "distortion": [*camera.lens.coefficients]}
+    plain = {name: getattr(camera, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
+    return {**plain, **lens}
+
+
+def camera_of(fields: dict[str, Any] | None) -> Intrinsics | None:
+    """A camera from what `described` made of it."""
+    if fields is None:
+        return None
+    lens = Lens(LensModel(fields["model"]), tuple(fields["distortion"])) if "model" in fields else None
+    height, width = fields["height"], fields["width"]
+    return Intrinsics(height, width, fields["fx"], fields["fy"], fields["cx"], fields["cy"], lens)

@@ -1,0 +1,130 @@
+"""Recordings of depth, read back: exactly what was written, with its unit, times and camera."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import Unit
+from stream.camera import Intrinsics, camera_of
+from stream.errors import SourceError
+from stream.extras import need
+from stream.raw.codes import Codes
+from stream.sinks import numbered
+from stream.sinks.gray16 import read_scale
+from stream.sinks.stills import FORMAT, index_of
+
+_READABLE = ".mkv, .npz, .ros2.mcap, numbered .png or .exr"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedDepth:
+    """One recorded map.
+
+    depth: float32 [H, W] in `unit`; NaN for no value.
+    index: of the recording; pts, time_base: the time it was recorded with.
+    """
+
+    depth: NDArray[np.float32]
+    unit: Unit
+    index: int
+    pts: int
+    time_base: Fraction
+    intrinsics: Intrinsics | None = None
+
+    @property
+    def time_s(self) -> Fraction:
+        """Seconds, exactly."""
+        return self.pts * self.time_base
+
+
+def read(path: Path) -> Iterator[RecordedDepth]:
+    """The maps of a recording: `.mkv`, `.npz`, `.ros2.mcap`, or numbered pictures such as `depth/%06d.png`.
+
+    Raises SourceError for a file that is no recording of depth, ExtraMissing where a package is needed for it.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".png", ".exr") and numbered.is_numbered(path):
+        return _stills(path)
+    if not path.is_file():
+        raise SourceError(f"there is no recording {path}")
+    match suffix:
+        case ".mkv":
+            return _gray16(path)
+        case ".npz":
+            return _npz(path)
+        case ".mcap":
+            need("mcap_ros2", "ros2", f"reading {path.name}")
+            maps: Iterator[RecordedDepth] = importlib.import_module("stream.sinks.ros2").read(path)
+            return maps
+        case _:
+            raise SourceError(f"a recording of depth is {_READABLE}; got {path.name}")
+
+
+def _gray16(path: Path) -> Iterator[RecordedDepth]:
+    try:
+        with av.open(f"file:{path}") as container:
+            scale = read_scale(container, path)
+            camera = camera_of(json.loads(container.metadata.get("DEPTH_CAMERA", "null")))
+            for index, picture in enumerate(container.decode(video=0)):
+                depth = scale.decode(picture.to_ndarray().astype(np.uint16, copy=False))
+                assert picture.pts is not None
+                assert picture.time_base is not None
+                yield RecordedDepth(depth, scale.unit, index, picture.pts, picture.time_base, camera)
+    except av.FFmpegError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _npz(path: Path) -> Iterator[RecordedDepth]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            unit, pts = Unit(str(archive["unit"])), archive["pts"]
+            time_base = Fraction(*(int(part) for part in archive["time_base"]))
+            camera = camera_of(json.loads(str(archive["camera"])))
+        with zipfile.ZipFile(path) as archive_file, archive_file.open("depths.npy") as member:
+            np.lib.format.read_magic(member)
+            (count, height, width), _, dtype = np.lib.format.read_array_header_1_0(member)
+            for index in range(count):
+                depth = np.frombuffer(member.read(height * width * dtype.itemsize), dtype).reshape(height, width)
+                yield RecordedDepth(depth, unit, index, int(pts[index]), time_base, camera)
+    except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
+        raise SourceError(f"{path} is no recording of depth ({error}): `-o FILE.npz` writes one") from error
+
+
+def _stills(pattern: Path) -> Iterator[RecordedDepth]:
+    index_path = index_of(pattern)
+    try:
+        with index_path.open(encoding="utf-8") as lines:
+            head = json.loads(lines.readline())
+            if head["format"] != FORMAT:
+                raise SourceError(f"{index_path} is of format {head['format']}, this version reads {FORMAT}")
+            unit, time_base, camera = Unit(head["unit"]), Fraction(head["time_base"]), camera_of(head["camera"])
+            codes = Codes(head["scale"], head["offset"])
+            for index, line in enumerate(lines):
+                frame = json.loads(line)
+                depth = _still(pattern.with_name(frame["file"]), codes)
+                yield RecordedDepth(depth, unit, index, frame["pts"], time_base, camera)
+    except OSError as error:
+        raise SourceError(f"{error.filename or index_path} cannot be read: {error.strerror}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise SourceError(f"{index_path} is not a list of frames ({error!r})") from error
+
+
+def _still(path: Path, codes: Codes) -> NDArray[np.float32]:
+    try:
+        with av.open(f"file:{path}") as container:
+            pixels = next(container.decode(video=0)).to_ndarray()
+    except (av.FFmpegError, StopIteration) as error:
+        raise SourceError(f"{path} cannot be read") from error
+    if pixels.dtype == np.float32:
+        return np.asarray(pixels, np.float32)
+    return codes.decode(pixels.astype(np.uint16, copy=False))

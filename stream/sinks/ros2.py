@@ -1,0 +1,164 @@
+"""ROS 2 messages in MCAP, without ROS: `ros2 bag play` and every reader of such files takes them.
+
+Topics: /depth/image (sensor_msgs/Image, 32FC1), /depth/camera_info (sensor_msgs/CameraInfo), /image/compressed
+(sensor_msgs/CompressedImage, JPEG). The record of metadata `depth` says unit and polarity. Definitions: ROS 2
+common_interfaces, sensor_msgs; depth as REP 118 has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from mcap.exceptions import McapError
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from mcap_ros2.writer import Writer
+
+from engines.spec import Unit
+from stream.camera import Intrinsics, Lens, LensModel
+from stream.errors import SourceError
+from stream.frame import DepthFrame
+from stream.pointcloud import CloudRule
+from stream.recorded import RecordedDepth
+from stream.sinks.observation import FRAME_ID, Matrices, Observer, Stamp, jpeg, matrices_of
+from stream.sinks.unfinished import Unfinished
+from stream.sources import SourceInfo
+
+_RULE = "=" * 80
+_TIME = "int32 sec\nuint32 nanosec"
+_HEADER = "builtin_interfaces/Time stamp\nstring frame_id"
+_WITH_HEADER = f"\n{_RULE}\nMSG: std_msgs/Header\n{_HEADER}\n{_RULE}\nMSG: builtin_interfaces/Time\n{_TIME}"
+_ROI = "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify"
+_IMAGE = (
+    "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
+    f"uint8[] data{_WITH_HEADER}"
+)
+_COMPRESSED = "std_msgs/Header header\nstring format\nuint8[] data" + _WITH_HEADER
+_CAMERA = (
+    "std_msgs/Header header\nuint32 height\nuint32 width\nstring distortion_model\nfloat64[] d\nfloat64[9] k\n"
+    "float64[9] r\nfloat64[12] p\nuint32 binning_x\nuint32 binning_y\nsensor_msgs/RegionOfInterest roi"
+    f"{_WITH_HEADER}\n{_RULE}\nMSG: sensor_msgs/RegionOfInterest\n{_ROI}"
+)
+_DEPTH_TOPIC, _CAMERA_TOPIC, _IMAGE_TOPIC = "/depth/image", "/depth/camera_info", "/image/compressed"
+_NOTHING = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+_NANOSECONDS = Fraction(1, 10**9)
+
+
+class Ros2FileSink:
+    """An MCAP file of ROS 2 messages. A run without a frame leaves none. Raises SinkError."""
+
+    __slots__ = ("_camera", "_compressed", "_file", "_image", "_observer", "_output", "_writer", "_written")
+
+    def __init__(self, path: Path, info: SourceInfo) -> None:
+        self._file = Unfinished(path)
+        self._observer = Observer(info, CloudRule())
+        self._written = 0
+        try:
+            with self._file.errors():
+                self._output: BinaryIO = self._file.temporary.open("wb")
+                self._writer = Writer(self._output)
+        except BaseException:
+            self._file.discard()
+            raise
+        self._image = self._writer.register_msgdef("sensor_msgs/msg/Image", _IMAGE)
+        self._camera = self._writer.register_msgdef("sensor_msgs/msg/CameraInfo", _CAMERA)
+        self._compressed = self._writer.register_msgdef("sensor_msgs/msg/CompressedImage", _COMPRESSED)
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Append one frame."""
+        if depth_frame.stale:
+            return
+        stamp = self._observer.stamp(depth_frame.frame)
+        with self._file.errors():
+            if not self._written:
+                meaning = {"unit": depth_frame.unit.value, "polarity": depth_frame.unit.polarity}
+                self._writer.add_metadata("depth", meaning)
+            self._put(_DEPTH_TOPIC, self._image, _image(depth_frame, stamp), stamp)
+            if depth_frame.intrinsics is not None:
+                self._put(_CAMERA_TOPIC, self._camera, _camera_info(depth_frame.intrinsics, stamp), stamp)
+            picture = {"header": _header(stamp), "format": "jpeg", "data": jpeg(depth_frame.frame)}
+            self._put(_IMAGE_TOPIC, self._compressed, picture, stamp)
+        self._written += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if not self._written:
+            self.abort()
+            return
+        with self._file.errors():
+            self._writer.finish()
+            self._output.close()
+        self._file.commit()
+
+    def abort(self) -> None:
+        """Drop the file."""
+        self._output.close()
+        self._file.discard()
+
+    def _put(self, topic: str, schema: Any, message: dict[str, Any], stamp: Stamp) -> None:
+        self._writer.write_message(topic, schema, message, stamp.ns, stamp.ns, self._written)
+
+
+def _header(stamp: Stamp) -> dict[str, Any]:
+    return {"stamp": {"sec": stamp.sec, "nanosec": stamp.nsec}, "frame_id": FRAME_ID}
+
+
+def _image(depth_frame: DepthFrame, stamp: Stamp) -> dict[str, Any]:
+    height, width = depth_frame.depth.shape
+    return {
+        "header": _header(stamp),
+        "height": height,
+        "width": width,
+        "encoding": "32FC1",
+        "is_bigendian": 0,
+        "step": 4 * width,
+        "data": depth_frame.depth.tobytes(),
+    }
+
+
+def _camera_info(camera: Intrinsics, stamp: Stamp) -> dict[str, Any]:
+    matrices = matrices_of(camera, equidistant=LensModel.EQUIDISTANT.value)
+    return {
+        "header": _header(stamp),
+        "height": camera.height,
+        "width": camera.width,
+        "distortion_model": matrices.lens_model,
+        "d": [*matrices.d],
+        "k": [*matrices.k],
+        "r": [*Matrices.R],
+        "p": [*matrices.p],
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": _NOTHING,
+    }
+
+
+def read(path: Path) -> Iterator[RecordedDepth]:
+    """See `stream.recorded.read`; the times are the stamps, in nanoseconds."""
+    try:
+        with path.open("rb") as file:
+            reader = make_reader(file, decoder_factories=[DecoderFactory()])
+            unit = next((Unit(one.metadata["unit"]) for one in reader.iter_metadata() if one.name == "depth"), None)
+            if unit is None:
+                raise SourceError(f"{path} does not say what its depth means: `-o FILE.ros2.mcap` writes what it does")
+            topics = [_DEPTH_TOPIC, _CAMERA_TOPIC]
+            cameras = {
+                message.log_time: _intrinsics(decoded)
+                for _, _, message, decoded in reader.iter_decoded_messages(topics[1:])
+            }
+            for index, (_, _, message, image) in enumerate(reader.iter_decoded_messages(topics[:1])):
+                depth = np.frombuffer(image.data, "<f4").reshape(image.height, image.width)
+                pts = image.header.stamp.sec * 10**9 + image.header.stamp.nanosec
+                yield RecordedDepth(depth, unit, index, pts, _NANOSECONDS, cameras.get(message.log_time))
+    except (McapError, ValueError, KeyError) as error:
+        raise SourceError(f"{path} is no recording of depth ({error})") from error
+
+
+def _intrinsics(info: Any) -> Intrinsics:
+    fx, _, cx, _, fy, cy, *_ = info.k
+    lens = Lens(LensModel(info.distortion_model), tuple(info.d)) if any(info.d) else None
+    return Intrinsics(info.height, info.width, fx, fy, cx, cy, lens)
