@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from benchmarks.raw import measure
 from depthcast.service.app import create_app
 from depthcast.service.raw import raw_router
 from depthcast.service.server import serving
@@ -180,3 +181,12 @@ def test_one_client_too_many_is_sent_away_and_the_end_is_said() -> None:
                 one.recv(timeout=20)
             assert ended.value.rcvd is not None
             assert ended.value.rcvd.code == 1001
+
+
+def test_the_benchmark_measures_another_process() -> None:
+    measured = measure(48, 64, rate=100, frames=20, values=Kind.UINT16, noise_m=0.003)
+    assert measured.dropped < 20
+    for p50, p95 in (measured.encode_ms, measured.decode_ms, measured.end_to_end_ms):
+        assert 0 < p50 <= p95
+    assert 0 < measured.codec_share < 1
+    assert measured.message_kb > 1
