@@ -47,7 +47,7 @@ def _window(axes: Axes, kinds: Kinds) -> None:
     axes.plot(frames, [part["p50_ms"] for part in parts], marker="o", label="step p50, ms")
     memory = axes.twinx()
     memory.plot(frames, [part["stream_bytes"] / 1e6 for part in parts], marker="s", color="tab:orange", label="cache")
-    memory.set_ylabel("cache of a stream, MB")
+    memory.set_ylabel("cache of a stream, MB", color="tab:orange")
     memory.set_ylim(bottom=0)
     _labelled(axes, "frames in the window", "step p50, ms")
 
@@ -58,7 +58,7 @@ def _run(axes: Axes, kinds: Kinds) -> None:
     axes.plot(places, run["p50_ms_of_each_part"], marker="o", label="frame p50, ms")
     memory = axes.twinx()
     memory.plot(places[: len(run["memory_mb_of_each_part"])], run["memory_mb_of_each_part"], color="tab:orange")
-    memory.set_ylabel("memory of the process, MB")
+    memory.set_ylabel("memory of the process, MB", color="tab:orange")
     memory.set_ylim(bottom=0)
     _labelled(axes, f"twelfths of a run of {run['frames']:,} frames", "frame p50, ms")
 

@@ -17,12 +17,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks import accuracy, report, windows
-from benchmarks.evaluate import noisy_copies
+from benchmarks.evaluate import noisy_copies, still_flicker
 from benchmarks.flops import count
 from benchmarks.measure import Durations, Ratio, interleave
+from benchmarks.predictors import each_alone, streaming
 from benchmarks.variants import cache_bytes, parse
 from depthcast.models import PACKAGED_NANO
+from engines.onnx import OnnxSession
 from engines.spec import CacheSpec, ModelSpec
+from stream.sources.synthetic import SyntheticSource
 from tests.tiny import SPEC, tiny_network
 
 CONDITIONS = {"cpu": "Some CPU", "cores": 2, "load": 0.1, "engine": "onnxruntime 1"}
@@ -105,6 +108,13 @@ def test_still_pictures_are_shaken_the_same_way_each_time() -> None:
     one, other = (np.stack(list(noisy_copies(grey, 5))) for _ in range(2))
     np.testing.assert_array_equal(one, other)
     assert 3 < float(np.std(one)) < 6
+
+
+def test_the_memory_of_the_packaged_model_lowers_its_flicker() -> None:
+    picture = SyntheticSource(192, 256).render(0)
+    with OnnxSession(PACKAGED_NANO, (96, 128), threads=1) as session:
+        streamed, alone = (still_flicker(way(session), picture) for way in (streaming, each_alone))
+    assert streamed < 0.75 * alone
 
 
 def make_sequence(folder: Path, frames: int = 60) -> Path:
