@@ -25,12 +25,12 @@ def opened_data(uri: DataOut, info: SourceInfo, sensing: Sensing, ports: HttpPor
     """An open output; what is reached over HTTP is added to the ports. Raises SinkError, ExtraMissing."""
     limits = sensing.limits.near_m, sensing.limits.far_m
     match uri:
-        case RawServe(host, port, path, values):
+        case RawServe(host, port, path, values, token):
             from depthcast.service.raw import raw_router
 
             sink = RawSink(info, values, limits)
-            ports.mount(host, port, raw_router(path, sink))
-            _LOG.info("serving %s", uri)
+            ports.mount(host, port, raw_router(path, sink, token))
+            _LOG.info("serving %s%s", uri, " to those who bring the token" if token else "")
             return sink
         case FoxgloveServe():
             need("foxglove", "foxglove", "foxglove://")

@@ -22,7 +22,9 @@ from depthcast.models import NANO
 from depthcast.networks import step_session
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import Sensing, refinement_of, seen_through
+from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.sources import opened_source
 from engines.dlpack import DeviceArray
 from engines.session import Session
 from engines.spec import Unit
@@ -36,7 +38,6 @@ from stream.recorded import RecordedDepth
 from stream.recorded import read as read_recording
 from stream.refine import Refinement
 from stream.sources import Source, SourceInfo
-from stream.sources.choose import open_source
 from stream.uris import FileIn, parse_source
 
 _MICROSECONDS = Fraction(1, 10**6)
@@ -60,10 +61,12 @@ class DepthReader:
         stale_after_s: float,
     ) -> None:
         uri = parse_source(source) if isinstance(source, str) else FileIn(Path(source))
+        settings = Settings.from_environment()
         with ExitStack() as opened:
-            frames = seen_through(opened.enter_context(open_source(uri)), sensing)
+            brought = opened.enter_context(opened_source(uri, settings, logger.info, HttpPorts()))
+            frames = seen_through(brought, sensing)
             self.info: SourceInfo = frames.info
-            size, settings = (self.info.height, self.info.width), Settings.from_environment()
+            size = self.info.height, self.info.width
             session = opened.enter_context(step_session(wanted, size, settings, logger.info))
             self._refinement = refinement_of(sensing, self.info)
             self.unit: Unit = self._refinement.check(session.spec.unit)

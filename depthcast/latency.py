@@ -36,6 +36,7 @@ TRANSPORTS = MappingProxyType(
     {
         "rtsp-tcp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth"),
         "rtsp-udp": ("rtsp://@127.0.0.1:{port}/depth", "rtsp://127.0.0.1:{port}/depth#udp"),
+        "ws": ("ws://@127.0.0.1:{port}/raw", "ws://127.0.0.1:{port}/raw"),
         "webrtc": ("webrtc://@127.0.0.1:{port}/depth", "http://127.0.0.1:{port}/whep/depth"),
     }
 )

@@ -67,6 +67,9 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     served = [(uri.host, uri.port, uri.name) for uri in outputs if isinstance(uri, WebRtcServe)]
     if len(set(served)) < len(served):
         raise UsageError("two webrtc:// outputs have the same address and name: give them different names")
+    raw = [(uri.host, uri.port, uri.path) for uri in outputs if isinstance(uri, RawServe)]
+    if len(set(raw)) < len(raw):
+        raise UsageError("two ws:// outputs have the same address and path: give them different paths")
     paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):

@@ -30,6 +30,7 @@ from depthcast.sensing import Sensing
 from stream.calibration import read_camera
 from stream.camera import Camera
 from stream.colour import Colormap
+from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import CameraError, UriError
 from stream.sinks.file import Resolution
 from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
@@ -249,7 +250,9 @@ def _places(uri: SinkUri) -> Iterator[tuple[object, str]]:
             yield path.resolve(), str(path)
         case RtspServe(_, port, _) if port:
             yield port, f"port {port}"
-        case WebRtcServe(host, port, name):
+        case WebRtcServe(host, port, name) | RawServe(host, port, name):
             yield (host, port, name), str(uri)
+        case FoxgloveServe(_, port) if port:
+            yield port, f"port {port}"
         case _:
             pass

@@ -139,6 +139,8 @@ def load_graph(path: Path, spec: ModelSpec, threads: int | None) -> onnxruntime.
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
+    # Threads that wait for the next step by spinning take the cores from decoders, encoders and other streams.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     for name, value in free_dimensions(spec).items():

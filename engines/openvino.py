@@ -6,13 +6,13 @@ compute all of it in float32.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from engines.errors import EngineError, SpecError, StepError
@@ -20,6 +20,11 @@ from engines.host import HostCache
 from engines.onnx import load_spec
 from engines.session import Cache, StepPlan
 from engines.spec import ModelSpec
+
+# When it is imported, OpenVINO reports that to its maker from a forked process. Nobody asked for that here, and a fork
+# of a process with threads may never end and keep what it holds open. Without this module it reports nothing.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402
 
 
 class OpenVinoCache(HostCache):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import SplitResult, unquote
 
@@ -18,12 +18,13 @@ _FOXGLOVE_PORT = 8765
 
 @dataclass(frozen=True, slots=True)
 class RawServe:
-    """Our own WebSocket server. host: the address to listen on, empty for all."""
+    """Our own WebSocket server. host: the address to listen on, empty for all; token: what clients must bring."""
 
     host: str
     port: int
     path: str
     values: Kind = Kind.UINT16
+    token: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"ws://@{_shown(self.host)}:{self.port}{self.path}"
@@ -63,14 +64,16 @@ def data_out(parts: SplitResult, is_ours: bool, options: Mapping[str, str]) -> D
         if not key or parts.netloc:
             raise UriError("a zenoh stream needs a key: write zenoh:robot/depth")
         return ZenohOut(key, _values(options), options.get("connect"), options.get("listen"))
-    if not is_ours or parts.username:
+    token = unquote(parts.netloc.rpartition("@")[0].removesuffix("@")) or None
+    if not is_ours or (token and parts.scheme == "foxglove"):
         place = "/raw" if parts.scheme == "ws" else ""
-        raise UriError(f"{parts.scheme}:// is served here and asks for no login: write {parts.scheme}://@:8080{place}")
+        login = "" if parts.scheme == "ws" else " and asks for no login"
+        raise UriError(f"{parts.scheme}:// is served here{login}: write {parts.scheme}://@:8080{place}")
     if parts.scheme == "foxglove":
         return FoxgloveServe(parts.hostname or "", _FOXGLOVE_PORT if parts.port is None else parts.port)
     if parts.path in ("", "/") or parts.port is None:
         raise UriError("raw depth needs a port and a name: write ws://@:8080/raw")
-    return RawServe(parts.hostname or "", parts.port, parts.path, _values(options))
+    return RawServe(parts.hostname or "", parts.port, parts.path, _values(options), token)
 
 
 def _values(options: Mapping[str, str]) -> Kind:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from engines.spec import Unit
 from stream.errors import UnitError
-from stream.frame import DepthFrame
+from stream.frame import DepthFrame, DisplayRange
 from stream.metric import turned_range
 
 Floats = NDArray[np.float64]
-_PAIRS = 400
+_PAIRS = 250
+_SINGLES = 20
+_VOTERS = 200
 _MOST_POINTS = 2000
 _ROUNDS = 10
 _TUKEY = 4.685
@@ -28,6 +30,7 @@ _MAD = 1.4826
 _LEAST_SIGMA = 0.01
 """Relative error that even perfect points are granted: the map's own grain."""
 _LEAST_INLIERS = 0.4
+_UNSCALED = DisplayRange(0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +81,31 @@ def fit(depth: Floats, metres: Floats) -> Scale | None:
 
 
 def _voted(depth: Floats, metres: Floats, random: np.random.Generator) -> tuple[float, float] | None:
-    """The pair's scale with the least median error."""
-    one, other = np.triu_indices(depth.size, 1)
-    if one.size > _PAIRS:
-        one, other = random.integers(0, depth.size, (2, 4 * _PAIRS))
-    apart = np.abs(depth[one] - depth[other]) > 1e-6 * np.abs(depth).max()
-    one, other = one[apart][:_PAIRS], other[apart][:_PAIRS]
-    inverse = 1 / metres
-    factors = (inverse[one] - inverse[other]) / (depth[one] - depth[other])
-    shifts = inverse[one] - factors * depth[one]
-    # Points of one depth alone say nothing of the shift.
-    positive = depth > 0
-    factors = np.append(factors, inverse[positive] / depth[positive])
-    shifts = np.append(shifts, np.zeros(np.count_nonzero(positive)))
-    factors, shifts = factors[factors > 0], shifts[factors > 0]
+    """The proposal with the least median error; None where none has depth grow with nearness."""
+    if depth.size > _VOTERS:
+        chosen = random.choice(depth.size, _VOTERS, replace=False)
+        depth, metres = depth[chosen], metres[chosen]
+    factors, shifts = _proposals(depth, 1 / metres, random)
     if not factors.size:
         return None
-    best = (np.inf, 0.0, 0.0)
-    for factor, shift in zip(factors, shifts, strict=True):
-        error = float(np.median(np.abs((factor * depth + shift) * metres - 1)))
-        best = min(best, (error, float(factor), float(shift)))
-    return best[1], best[2]
+    errors = np.abs((factors[:, None] * depth + shifts[:, None]) * metres - 1)
+    best = int(np.argmin(np.median(errors, axis=1)))
+    return float(factors[best]), float(shifts[best])
+
+
+def _proposals(depth: Floats, inverse: Floats, random: np.random.Generator) -> tuple[Floats, Floats]:
+    """Factors above zero and shifts: of pairs of points, and of single ones, which say nothing of the shift."""
+    one, other = np.triu_indices(depth.size, 1)
+    if one.size > _PAIRS:
+        one, other = random.integers(0, depth.size, (2, 2 * _PAIRS))
+    apart = np.abs(depth[one] - depth[other]) > 1e-6 * np.abs(depth).max()
+    one, other = one[apart][:_PAIRS], other[apart][:_PAIRS]
+    factors = (inverse[one] - inverse[other]) / (depth[one] - depth[other])
+    shifts = inverse[one] - factors * depth[one]
+    alone = np.flatnonzero(depth > 0)[:_SINGLES]
+    factors = np.append(factors, inverse[alone] / depth[alone])
+    shifts = np.append(shifts, np.zeros(alone.size))
+    return factors[factors > 0], shifts[factors > 0]
 
 
 def _refined(factor: float, shift: float, depth: Floats, metres: Floats) -> Scale:
@@ -106,11 +113,12 @@ def _refined(factor: float, shift: float, depth: Floats, metres: Floats) -> Scal
     for _ in range(_ROUNDS):
         errors = (factor * depth + shift) * metres - 1
         reach = _TUKEY * max(_MAD * float(np.median(np.abs(errors))), _LEAST_SIGMA)
-        weights = np.clip(1 - (errors / reach) ** 2, 0, None)
-        weighted = rows * weights[:, None]
-        if np.linalg.matrix_rank(weighted) < 2:
+        weights = np.clip(1 - (errors / reach) ** 2, 0, None) ** 2
+        sums = rows.T @ (rows * weights[:, None])
+        determinant = float(np.linalg.det(sums))
+        if determinant <= 1e-9 * sums[0, 0] * sums[1, 1]:
             break
-        (better, shifted), *_ = np.linalg.lstsq(weighted, weights, rcond=None)
+        better, shifted = np.linalg.solve(sums, rows.T @ weights)
         if better <= 0:
             break
         factor, shift = float(better), float(shifted)
@@ -143,7 +151,8 @@ class ScaleTracker:
             raise UnitError(f"points of known distance give relative depth a scale; this is {depth_frame.unit.value}")
         self._follow(depth_frame)
         if self.scale is None:
-            return replace(depth_frame, depth=np.full_like(depth_frame.depth, np.nan), unit=Unit.METRE)
+            nothing = np.full_like(depth_frame.depth, np.nan)
+            return replace(depth_frame, depth=nothing, unit=Unit.METRE, range=_UNSCALED)
         shown = turned_range(depth_frame.range, self.scale.factor, self.scale.shift)
         return replace(depth_frame, depth=self.scale.metres(depth_frame.depth), unit=Unit.METRE, range=shown)
 

@@ -68,7 +68,7 @@ SINKS = (
     Row(
         "webrtc://[TOKEN@]@[ADDRESS]:PORT/NAME",
         "webrtc://@:8080/depth",
-        "viewers come to us: WHEP at `http://ADDRESS:PORT/whep/NAME`, with the token as bearer",
+        "viewers come to us: a page at `http://ADDRESS:PORT/`, WHEP at `/whep/NAME` there, with the token as bearer",
     ),
     Row(
         "whip://[TOKEN@]HOST[:PORT]/PATH, whips://[TOKEN@]HOST/PATH",
@@ -84,7 +84,7 @@ SINKS = (
     Row("FILE.mcap", "depth.mcap", "a recording that Foxglove opens: depth, camera, point cloud"),
     Row("FILE.ros2.mcap", "depth.ros2.mcap", "a recording of ROS 2 messages: Image, CameraInfo, CompressedImage"),
     Row(
-        "ws://@[ADDRESS]:PORT/PATH?values=KIND",
+        "ws://[TOKEN@]@[ADDRESS]:PORT/PATH?values=KIND",
         "ws://@:8080/raw?values=float16",
         "raw depth for programs over WebSocket, [documented](docs/raw-depth.md), as `uint16`, `float16` or `float32`",
     ),

@@ -58,7 +58,14 @@ def files_served(folder: Path, any_path: bool = False) -> Iterator[str]:
 def settings(data: Path, **changes: Any) -> ServiceSettings:
     """Videos from 127.0.0.1 are fetched, and the embedded model runs where another is asked for."""
     fetch = FetchRules(allow=Allowed.of(["127.0.0.1"]), attempts=1)
-    given: dict[str, Any] = {"fallback": True, "mode": Mode.STREAM, "threads": 1, "fetch": fetch, "grace_s": 1.0}
+    given: dict[str, Any] = {
+        "fallback": True,
+        "mode": Mode.STREAM,
+        "threads": 1,
+        "fetch": fetch,
+        "grace_s": 1.0,
+        "niceness": 0,
+    }
     return ServiceSettings(data, **(given | changes))
 
 
@@ -104,7 +111,7 @@ def until(look: Callable[[], Seen], reached: Callable[[Seen], bool]) -> Seen:
     deadline_s = time.monotonic() + DEADLINE_S
     while not reached(seen := look()):
         assert time.monotonic() < deadline_s, seen
-        waiting.wait(0.02)
+        waiting.wait(0.05)
     return seen
 
 

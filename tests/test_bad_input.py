@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[Case, int, str]] = {
     "unknown model": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--model", "x"], 2, "unknown model 'x'"),
     "unknown option": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--sped"], 2, "--sped"),
     "unknown colours": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--colormap", "pink"], 2, "pink"),
-    "no output": (lambda at: [_clip(at)], 2, "--output"),
+    "no output": (lambda at: [_clip(at)], 2, "name an output with -o"),
     "no frames": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--max-frames", "0"], 2, "--max-frames"),
     "no rate": (lambda at: [_clip(at), "-o", str(at / "depth.mp4"), "--output-fps", "0"], 2, "above zero"),
     "weights not here": (

@@ -90,9 +90,17 @@ class Service:
     cameras: Cameras
     opened: list[FakeSession]
     loop: LoopThread
+    peers: list[Peer] = field(default_factory=list)
 
     def begin(self, query: str = "") -> Browser:
-        return self.loop.submit(_begun(self.client, query)).result(20)
+        browser = self.loop.submit(_begun(self.client, query)).result(20)
+        self.peers.append(browser.peer)
+        return browser
+
+    def leave(self) -> None:
+        for peer in self.peers:
+            self.loop.submit(peer.close()).result(10)
+        self.loop.close()
 
     def stats(self, browser: Browser) -> dict[str, Any]:
         found = self.client.get(browser.session)
@@ -144,10 +152,11 @@ def service(tmp_path: Path, places: int = 4, fail_at: int | None = None) -> Iter
         serving(create_app(camera_router(cameras, settings)), "127.0.0.1", 0) as url,
         httpx.Client(base_url=url, timeout=20) as client,
     ):
+        served = Service(client, cameras, opened, loop)
         try:
-            yield Service(client, cameras, opened, loop)
+            yield served
         finally:
-            loop.close()
+            served.leave()
 
 
 def test_depth_comes_back_and_its_age_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -135,6 +136,12 @@ def test_interrupted_transfer_goes_on_where_it_stopped(into: Path, headers: str)
 def test_file_that_cannot_be_gone_on_with_is_fetched_anew(into: Path, second: Answer) -> None:
     fetched(into, Server([breaking_off(2_000_000), second, saying("200 OK", VIDEO)]))
     assert into.read_bytes() == VIDEO
+
+
+def test_what_is_compressed_on_the_way_is_not_blown_up(into: Path) -> None:
+    squeezed = gzip.compress(bytes(50_000_000))
+    assert fetched(into, Server([saying("200 OK\r\nContent-Encoding: gzip", squeezed)])).size == len(squeezed)
+    assert into.read_bytes() == squeezed
 
 
 def test_busy_server_is_asked_again(into: Path) -> None:

@@ -11,6 +11,7 @@ from depthcast.cli import status_of
 from depthcast.commands.latency import lines
 from depthcast.latency import LatencyError, marked, summed_up
 from depthcast.latency import _Stamps as Stamps
+from depthcast.viewer import shades
 from engines.spec import Unit
 from stream.barcode import read
 from stream.colour import Colormap
@@ -29,7 +30,7 @@ def test_a_number_survives_in_the_picture_of_its_depth(unit: Unit) -> None:
     map_ = np.random.default_rng(0).uniform(1, 9, (120, 160)).astype(np.float32)
     found = marked(DepthFrame(shown, map_, unit, DisplayRange(2.0, 8.0), False))
     image = Painter(source.info, Colormap.GRAYSCALE).rgb(found)
-    assert read(image if unit is Unit.RELATIVE else 255 - image) == 1234
+    assert read(255 - image if unit is Unit.METRE else image) == 1234
     assert found.depth.dtype == np.float32
     assert np.array_equal(found.depth[20:], map_[20:])
 
@@ -68,7 +69,7 @@ def test_nothing_seen_is_an_error() -> None:
         summed_up("rtsp-udp", {0: Stamps(0, 1, 2, 3)})
 
 
-@pytest.mark.parametrize("transport", ["rtsp-tcp", "webrtc"])
+@pytest.mark.parametrize("transport", ["rtsp-tcp", "webrtc", "ws"])
 def test_a_real_measurement(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["-t", transport, "--size", "256x192", "--rate", "10", "--seconds", "1", "--threads", "1", "--json"]
     assert status_of(["latency", *words]) == 0
@@ -86,3 +87,11 @@ def test_a_real_measurement(transport: str, capsys: pytest.CaptureFixture[str]) 
 def test_what_cannot_be_measured_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["latency", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_number_survives_in_a_map_of_numbers() -> None:
+    map_ = np.random.default_rng(0).uniform(2.5, 7.5, (120, 160)).astype(np.float32)
+    map_[100:] = np.nan
+    shown = frame(SyntheticSource(120, 160).render(0), index=77)
+    found = marked(DepthFrame(shown, map_, Unit.METRE, DisplayRange(2.0, 8.0), False))
+    assert read(shades(found.depth)) == 77

@@ -26,8 +26,7 @@ from stream.uris import CameraIn, HttpIn, Remote, RtspIn, parse_source
 from tests.cameras import MjpegCamera, jpeg
 from tests.certificates import self_signed
 from tests.fakes import FakeSession, ListSink
-from tests.tiny import make_clip
-from tests.videos import gray_levels
+from tests.videos import gray_levels, write_video
 
 SMALL = [jpeg(image) for image in gray_levels(8)]
 LARGE = [jpeg(image) for image in gray_levels(8, 96, 128)]
@@ -179,7 +178,7 @@ def test_stop_ends_a_run_whose_camera_is_away_within_a_second() -> None:
 
 
 def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
-    data = make_clip(tmp_path / "clip.mp4", frames=12).read_bytes()
+    data = write_video(tmp_path / "clip.mp4", gray_levels(12), rotation=90).read_bytes()
 
     class Files(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -199,14 +198,15 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
         with open_source(parse_source(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4")) as source:
             frames = list(source)
             assert not source.info.live
-            assert source.info.duration_s == pytest.approx(0.5, abs=0.05)
+            assert source.info.duration_s == pytest.approx(0.4, abs=0.05)
+            assert (source.info.turned, source.info.height, source.info.width) == (90, 64, 48)
     finally:
         server.shutdown()
         serving.join()
         server.server_close()
     assert [frame.index for frame in frames] == list(range(12))
     assert [float(frame.pts * frame.time_base) for frame in frames] == pytest.approx(
-        [n / 24 for n in range(12)], abs=1e-4
+        [n / 30 for n in range(12)], abs=1e-4
     )
 
 

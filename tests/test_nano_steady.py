@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from benchmarks.nano_choice import longer
+from depthcast.models import PACKAGED_NANO
 from export.nano import failures, validation
 from export.nano.data import pick_frames
+from export.nano.deployed import opener
+from export.nano.evaluate import Streaming
 from export.nano.model import NanoNetwork
 from export.nano.steady import (
     aligned_depth,
@@ -111,13 +114,17 @@ def test_a_perfect_stream_measures_as_perfect() -> None:
 def test_an_untrained_network_goes_through_all_measures() -> None:
     torch.manual_seed(0)
     network, clips = NanoNetwork().eval(), [tiny(), tiny("desk.walk")]
-    figures = on_clips(network, clips, 32, 64)
+
+    def begin() -> Streaming:
+        return Streaming(network, 32, 64)
+
+    figures = on_clips(begin, clips)
     assert figures["stream.per_frame.abs_rel"] == pytest.approx(
         figures["frame.per_frame.abs_rel"]
     )  # memory still empty
     assert figures["flicker_ratio"] == pytest.approx(1.0)
-    assert over_time(network, clips[1], 32, 64, frames=70)["level_change"] == pytest.approx(0, abs=0.05)
-    assert after_cuts(network, clips, 32, 64) == {"cuts": 2, "median_frames": 0.0, "most_frames": 0.0}
+    assert over_time(begin, clips[1], frames=70)["level_change"] == pytest.approx(0, abs=0.05)
+    assert after_cuts(begin, clips) == {"cuts": 2, "median_frames": 0.0, "most_frames": 0.0}
 
 
 def test_validation_clips_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +141,9 @@ def test_validation_clips_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_failures_show_the_worst_clip_of_each_kind_first() -> None:
     torch.manual_seed(0)
     network = NanoNetwork().eval()
-    found = failures.worst(network, [tiny("room.walk"), tiny("room.tripod"), tiny("desk.walk")], 5)
+    found = failures.worst(
+        lambda: Streaming(network, 32, 64), [tiny("room.walk"), tiny("room.tripod"), tiny("desk.walk")], 5
+    )
     assert len(found) == 2
     assert found[0][0] >= found[1][0]
     assert found[0][1].shape == (3 * 32, 64, 3)
@@ -154,3 +163,13 @@ def test_a_longer_window_takes_the_first_frames_as_the_trained_one_does() -> Non
         mask = (torch.arange(16) >= 8).float()[None]
         long = wide.forward_step(image, torch.arange(16)[None], mask, *padded)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(short, long, strict=True))
+
+
+def test_the_file_that_ships_is_measured_as_a_stream() -> None:
+    begin = opener(PACKAGED_NANO, 64, 96)
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 64, 96, 3), dtype=np.uint8))
+    stream, alone = begin(), begin()
+    maps = [stream(frame) for frame in frames]
+    assert maps[0].shape == (64, 96)
+    assert np.array_equal(maps[0], alone(frames[0]))
+    assert not np.array_equal(maps[2], begin()(frames[2]))

@@ -11,7 +11,7 @@ import pytest
 
 import export
 from engines.errors import EngineError, SpecError, StepError
-from engines.onnx import OnnxSession, OnnxWindowSession
+from engines.onnx import OnnxSession, OnnxWindowSession, load_graph, load_spec
 from engines.spec import ModelSpec, Precision, sha256_of
 from engines.tensorrt import TensorRtSession
 from export.config import CONFIGS
@@ -26,6 +26,7 @@ from tests.fakes import frame
 from tests.graph_network import GraphNetwork
 from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import assert_close, stream, torch_session
+from tests.tiny import tiny_network
 
 SIZE = (70, 98)
 QUICK = Parity(frames=2)
@@ -252,3 +253,9 @@ def test_the_golden_passes_through_caches_that_stay_on_a_device_with_two_frames_
                 maps.append(session.collect(cache)[0].copy())
         maps.append(session.collect(cache)[0].copy())
     assert_close(np.stack(maps), wanted["depth"])
+
+
+def test_threads_that_wait_for_the_next_step_take_no_core(tmp_path: Path) -> None:
+    path = tiny_network(tmp_path)
+    graph = load_graph(path, load_spec(path, (64, 64)), 2)
+    assert graph.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -57,7 +57,7 @@ def test_no_request_breaks_the_service(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=3 * BUDGET_S,
+            timeout=7 * BUDGET_S,
         )
         assert httpx.get(f"{url}/healthz").status_code == 200
         assert httpx.get(f"{url}/api/ai/queue").status_code == 200

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,10 @@ def test_a_file_that_is_no_graph_is_one_clear_error(tiny: Path, tmp_path: Path) 
     (tmp_path / "m.json").write_text(json.dumps(fields))
     with pytest.raises(EngineError, match=r"openvino cannot load m\.onnx"):
         OpenVinoSession(tmp_path / "m.onnx")
+
+
+def test_nothing_is_reported_to_anybody() -> None:
+    code = "import sys, engines.openvino; assert sys.modules['openvino_telemetry'] is None; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "'openvino'" in done.stdout
+    assert "openvino_telemetry." not in done.stdout

@@ -49,7 +49,7 @@ def test_wheel_holds_weights_licences_and_all_packages(wheel: Path) -> None:
         names = archive.namelist()
         licences = {Path(name).name for name in names if "/licenses/" in name}
     assert {"LICENSE", "NOTICE"} <= licences
-    for path in (PACKAGED_NANO, PACKAGED_NANO.with_suffix(".json")):
+    for path in (PACKAGED_NANO, PACKAGED_NANO.with_suffix(".json"), *(ROOT / "depthcast" / "web").iterdir()):
         assert path.relative_to(ROOT).as_posix() in names
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"depthcast", "engines", "export", "stream"}

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
+from benchmarks.raw import measure
 from depthcast.service.app import create_app
 from depthcast.service.raw import raw_router
 from depthcast.service.server import serving
@@ -141,6 +143,29 @@ def test_a_client_that_does_not_read_misses_frames_and_delays_nobody() -> None:
             assert len(times) < 40
 
 
+def test_a_token_is_asked_for_where_there_is_one() -> None:
+    sink = RawSink(INFO)
+    with serving(create_app(raw_router("/raw", sink, "s3cret")), "127.0.0.1", 0) as url:
+        place = url.replace("http", "ws") + "/raw"
+        for refused in (place, place + "?token=other"):
+            with pytest.raises(InvalidStatus) as answer:
+                connect(refused)
+            assert answer.value.response.status_code == 403
+        with connect(place + "?token=s3cret"), connect(place, additional_headers={"Authorization": "Bearer s3cret"}):
+            wait_for(sink, 2)
+
+
+def test_pages_of_other_sites_may_not_listen_in() -> None:
+    sink = RawSink(INFO)
+    with serving(create_app(raw_router("/raw", sink)), "127.0.0.1", 0) as url:
+        place = url.replace("http", "ws") + "/raw"
+        for origin in ("https://evil.example", "null", "http://["):
+            with pytest.raises(InvalidStatus), connect(place, origin=Origin(origin)):
+                pass
+        with connect(place, origin=Origin(url)):
+            wait_for(sink, 1)
+
+
 def test_one_client_too_many_is_sent_away_and_the_end_is_said() -> None:
     sink = RawSink(INFO)
     with serving(create_app(raw_router("/raw", sink, most_clients=1)), "127.0.0.1", 0) as url:
@@ -156,3 +181,12 @@ def test_one_client_too_many_is_sent_away_and_the_end_is_said() -> None:
                 one.recv(timeout=20)
             assert ended.value.rcvd is not None
             assert ended.value.rcvd.code == 1001
+
+
+def test_the_benchmark_measures_another_process() -> None:
+    measured = measure(48, 64, rate=100, frames=20, values=Kind.UINT16, noise_m=0.003)
+    assert measured.dropped < 20
+    for p50, p95 in (measured.encode_ms, measured.decode_ms, measured.end_to_end_ms):
+        assert 0 < p50 <= p95
+    assert 0 < measured.codec_share < 1
+    assert measured.message_kb > 1

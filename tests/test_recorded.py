@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,8 +29,10 @@ from stream.sinks import Sink
 from stream.sinks.gray16 import Gray16Sink
 from stream.sinks.npz import NpzSink
 from stream.sinks.stills import CloudSink, StillsSink, index_of
+from stream.sinks.video import VideoSink
 from stream.sources import SourceInfo
 from tests.fakes import depth_frame
+from tests.videos import gray_levels, write_video
 
 NAMES = ("a.mkv", "a.npz", "%06d.png", "frame-%d-left.exr")
 EXACT = ("a.npz", "%06d.exr")
@@ -178,10 +181,17 @@ def test_what_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_video_without_a_scale_is_no_recording(tmp_path: Path) -> None:
-    from tests.videos import gray_levels, write_video
-
     with pytest.raises(SourceError, match="no depth scale"):
         list(read(write_video(tmp_path / "a.mkv", gray_levels(2))))
+
+
+def test_a_video_says_what_it_shows(tmp_path: Path) -> None:
+    first = depth_frame(np.ones((32, 32), np.float32), unit=Unit.METRE)
+    sink = VideoSink(tmp_path / "a.mp4", info_of(first))
+    sink.write(first)
+    sink.close()
+    with av.open(tmp_path / "a.mp4") as container:
+        assert container.metadata["comment"] == "depth, metre; near is bright"
 
 
 def test_clouds_are_files(tmp_path: Path) -> None:

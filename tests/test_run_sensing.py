@@ -154,6 +154,7 @@ def test_raw_depth_is_served_while_a_scene_plays(tmp_path: Path, capsys: pytest.
         (["-o", "null:", "--limits", ":4"], Unit.RELATIVE, "no scale"),
         (["-o", "null:", "--limits", "4:3"], Unit.METRE, "near < far"),
         (["-o", "null:", "--limits", "4"], Unit.METRE, "NEAR:FAR"),
+        (["-o", "ws://@:8080/a", "-o", "ws://@:8080/a"], Unit.METRE, "different paths"),
         (["-o", "null:", "--limits", "a:b"], Unit.METRE, "NEAR:FAR"),
         (["-o", "null:", "--cloud", "big"], Unit.METRE, "every=N"),
         (["-o", "null:", "--cloud", "every=x"], Unit.METRE, "every=N"),

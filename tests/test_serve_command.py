@@ -15,6 +15,8 @@ from depthcast.errors import UsageError
 from depthcast.plan import Mode
 from depthcast.service.addresses import Allowed
 from depthcast.service.api.catalog import MODEL
+from depthcast.service.jobs.folders import Folders
+from depthcast.service.jobs.store import Store
 from depthcast.service.keys import read_keys, write_keys
 from depthcast.service.server import serving
 from depthcast.settings import Settings
@@ -81,6 +83,19 @@ def test_others_are_let_in_only_with_a_key_or_when_that_is_said(host: str, tmp_p
         application(asked, settings(tmp_path), own)
     assert application(replace(asked, no_auth=True), settings(tmp_path), own)
     assert application(asked, settings(tmp_path), replace(own, api_key="k" * 32))
+
+
+def test_a_folder_in_use_or_useless_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
+    store = Store(Folders(tmp_path / "service").database)
+    assert status_of(["serve", "--port", "0"]) == 2
+    assert "is used by another depthcast: give --data another folder" in capsys.readouterr().err
+    store.close()
+    (tmp_path / "file").touch()
+    assert status_of(["serve", "--port", "0", "--data", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.fixture

@@ -101,6 +101,11 @@ GOOD = '[stream.a]\nsource = "test:"\noutput = "null:"\n'
             r"stream.b.output: port 8554 is stream.a's already: choose another",
         ),
         (
+            '[stream.a]\nsource = "test:"\noutput = "ws://@:80/r"\n[stream.b]\nsource = "test:"\noutput = "ws://@:80/r"\n',
+            6,
+            r"stream.b.output: ws://@:80/r is stream.a's already",
+        ),
+        (
             '[stream.a]\nsource = "test:"\noutput = "a.mkv"\n[stream.b]\nsource = "test:"\noutput = "./a.mkv"\n',
             6,
             r"stream.b.output: a.mkv is stream.a's already",

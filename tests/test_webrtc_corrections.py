@@ -13,7 +13,7 @@ from aiortc.codecs import CODECS
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.mediastreams import MediaStreamTrack, VideoStreamTrack
 from aiortc.rtcdtlstransport import RTCCertificate
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -27,6 +27,7 @@ from stream.webrtc.corrections import (
     Peer,
     Pictures,
     PromptBuffer,
+    SenderClock,
     check_version,
     offer_only,
 )
@@ -269,3 +270,25 @@ def test_no_server_is_asked_unless_it_is_named() -> None:
         return connection.stun_server
 
     assert asyncio.run(servers(Ice())) is None
+
+
+@pytest.mark.parametrize("origin", [0, 4_294_960_000])
+def test_a_report_ties_time_stamps_to_the_senders_clock(origin: int) -> None:
+    """Of pictures before and after it, across the wrap of the time stamps too."""
+
+    async def drive() -> None:
+        peer = Peer(LOOPBACK)
+        receiver = peer.addTransceiver("video", direction="recvonly").receiver
+        clock = SenderClock(receiver)
+        mapper = receiver._RTCRtpReceiver__timestamp_mapper  # type: ignore[attr-defined]
+        mapper.map(origin)
+        assert clock.captured_ms(0) is None
+        seconds = 2_208_988_800 + 1_000_000_000
+        info = RtcpSenderInfo((seconds << 32) + (1 << 31), (origin + 9000) & 0xFFFFFFFF, 0, 0)
+        await receiver._handle_rtcp_packet(RtcpSrPacket(1, info))
+        assert [clock.captured_ms(pts) for pts in (0, 9000, 18_000)] == pytest.approx(
+            [1e12 + 400, 1e12 + 500, 1e12 + 600]
+        )
+        await peer.close()
+
+    asyncio.run(drive())

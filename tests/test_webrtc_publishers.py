@@ -20,6 +20,7 @@ import pytest
 from aiortc import RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
+import depthcast
 from depthcast.service.app import create_app
 from depthcast.service.server import serving
 from depthcast.service.whip import sessions_router
@@ -30,14 +31,17 @@ from stream.frame import Frame
 from stream.pipeline import run
 from stream.preprocess import to_rgb
 from stream.sinks.picture import Painter
-from stream.sinks.whip import WhipPublishSink
+from stream.sinks.whip import Heard, WhipPublishSink
+from stream.sources.choose import open_source
 from stream.sources.synthetic import SyntheticSource
 from stream.sources.webrtc import PublishedSource, Reception
+from stream.uris import parse_source
 from stream.webrtc.corrections import Peer
 from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession, ListSink
 from tests.rtc import LOOPBACK, published
 from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
+from tests.tiny import tiny_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -109,11 +113,12 @@ def test_our_own_publisher_is_received_and_comes_back_when_the_server_does() -> 
 
 def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
     with receiving() as (reception, url), ExitStack() as opened:
+        sink, stop, estimator = ListSink(), threading.Event(), DepthEstimator(FakeSession())
         with published(url):
             source = opened.enter_context(PublishedSource(reception, 20))
-        sink, stop, estimator = ListSink(), threading.Event(), DepthEstimator(FakeSession())
-        running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
-        running.start()
+            running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
+            running.start()
+            wait_until(lambda: len(sink.taken) > 5)
         wait_until(lambda: any(frame.stale for frame in sink.taken))
         with published(url):
             wait_until(lambda: sink.taken and not sink.taken[-1].stale)
@@ -123,6 +128,20 @@ def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
     assert states[-3:-1] == [True, False] or states[-2:] == [True, False]
     assert source.reconnects == 1
     assert all(a.frame.pts < b.frame.pts for a, b in pairwise(sink.taken))
+
+
+def test_programs_are_published_to_as_well(tmp_path: Path) -> None:
+    network = tiny_network(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    uri = f"whip://@127.0.0.1:{port}/camera"
+    with published(f"http://127.0.0.1:{port}/whip/camera"):
+        shapes = [one.depth.shape for one in depthcast.estimate(uri, checkpoint=network, max_frames=3)]
+        with depthcast.open(uri, checkpoint=network) as reader:
+            shapes.append(next(iter(reader)).depth.shape)
+    assert set(shapes) == {(120, 320)}
+    with pytest.raises(SourceError, match=r"depthcast\.open` listen for it"):
+        open_source(parse_source(uri))
 
 
 def test_the_newest_publisher_is_heard() -> None:
@@ -231,6 +250,26 @@ def test_close_ends_the_wait_for_pictures() -> None:
     with receiving() as (reception, url), published(url), PublishedSource(reception, 20) as source:
         threading.Timer(0.2, source.close).start()
         assert sum(1 for _ in source) < 300
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again() -> None:
+    """Without a word, as when its machine is switched off."""
+    with (
+        receiving() as (reception, url),
+        published(url, timeout_s=2.0) as sink,
+        PublishedSource(reception, 20) as source,
+    ):
+        # By then it has reported: that comes after a second and a half at most.
+        assert is_rising(numbers(iter(source), 75))
+        peer, _ = next(iter(reception.door._peers.values()))
+        lose_every(peer, 1)
+        wait_until(lambda: sink.connections == 2, 20)
+        wait_until(lambda: source.reconnects == 1)
+
+
+def test_silence_counts_from_the_first_report_on() -> None:
+    heard = Heard(4)
+    assert [heard.is_silent(count) for count in (4, 4, 4, 5, 5, 6, 6, 6)] == [False] * 7 + [True]
 
 
 def test_an_absent_server_is_no_error() -> None:

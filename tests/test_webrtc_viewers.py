@@ -15,6 +15,8 @@ import httpx
 import numpy as np
 import pytest
 from aiortc import RTCRtpReceiver, RTCSessionDescription
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import DataObject, data, integers, sampled_from
 
 import stream.sinks.encoder
 import stream.webrtc.watch
@@ -23,6 +25,7 @@ from stream.sinks.webrtc import Viewing
 from stream.webrtc.broadcast import Broadcast, Rate, ViewerTrack
 from stream.webrtc.coding import Codec, Coded
 from stream.webrtc.corrections import Peer
+from stream.webrtc.door import Door, OfferError, OfferRefused
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Session, begin
 from stream.webrtc.watch import watch
@@ -367,3 +370,32 @@ def test_viewers_are_told_when_the_output_ends() -> None:
         assert sum(1 for _ in pictures) < 30
         late = httpx.post(output.url, content=offer(), headers=SDP)
         assert (late.status_code, late.text) == (503, "this stream is ending\n")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data())
+def test_offers_that_arrive_damaged_are_answered_or_refused(door: Door, data: DataObject) -> None:
+    """Never with an error of ours, and nobody stays who cannot connect."""
+    lines = OFFER.splitlines()
+    for _ in range(data.draw(integers(1, 3))):
+        place = data.draw(integers(1, len(lines) - 1))
+        line = lines[place]
+        lines[place : place + 1] = data.draw(
+            sampled_from([[], [line, line], [line[: len(line) // 2]], [line.replace("a", "0")], [lines[-1]]])
+        )
+    try:
+        answer = door.open("\r\n".join([*lines, ""])).result(10)
+    except (OfferError, OfferRefused):
+        pass
+    else:
+        assert door.close(answer.session).result(10)
+    assert not door.peers
+
+
+OFFER = offer()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with shown(rate=1) as output:
+        yield output.sink.door

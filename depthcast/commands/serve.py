@@ -61,12 +61,14 @@ class ServeOptions:
 
 def run_service(asked: ServeOptions) -> None:
     """Serve depth over HTTP until Ctrl-C or SIGTERM."""
+    from depthcast.service.hosted import check_data
     from depthcast.service.server import serve_until_stopped
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     own = Settings.from_environment()
     settings = settings_of(asked, own)
     app = application(asked, settings, own)
+    check_data(settings)
     serve_until_stopped(app, asked.host, asked.port, lambda: app.state.jobs.closing.set(), round(settings.grace_s) + 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -62,10 +63,20 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
         with cameras:
             yield
 
-    router = APIRouter(tags=["live"], lifespan=lifespan)
+    router, endpoint = APIRouter(tags=["live"], lifespan=lifespan), _Endpoint(cameras, settings)
+    router.add_api_route(_PATH, endpoint.begin, methods=["POST"], status_code=201, response_class=Response)
+    router.add_api_route(_PATH + "/{name}", endpoint.end, methods=["DELETE"], status_code=204)
+    add_stream_routes(router, _PATH + "/{name}", endpoint.found)
+    return router
 
-    @router.post(_PATH, status_code=201, response_class=Response)
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    cameras: Cameras
+    settings: Settings
+
     async def begin(
+        self,
         request: Request,
         model: str = NANO,
         colormap: Colormap = Colormap.GRAYSCALE,
@@ -76,38 +87,29 @@ def camera_router(cameras: Cameras, settings: Settings) -> APIRouter:
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/sdp":
             raise HTTPException(415, "the body must be application/sdp")
-        wish = CameraWish(await _runnable(model, settings), Style(colormap, side_by_side))
-        return await begun(request, _PATH, lambda offer: cameras.open(offer, wish))
+        try:
+            wanted = Wanted(find(model))
+            await anyio.to_thread.run_sync(plan, wanted, *_USUAL, self.settings)
+        except (DepthcastError, EngineError) as error:
+            raise HTTPException(422, str(error)) from error
+        wish = CameraWish(wanted, Style(colormap, side_by_side))
+        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish))
 
-    @router.delete(_PATH + "/{name}", status_code=204)
-    async def end(name: Name) -> None:
+    async def end(self, name: Name) -> None:
         """Leave the camera."""
         try:
-            is_there = await result_of(cameras.close(name))
+            is_there = await result_of(self.cameras.close(name))
         except (LoopEnded, TimeoutError):
             is_there = False
         if not is_there:
             raise HTTPException(404, "there is no such session")
 
-    add_stream_routes(router, _PATH + "/{name}", lambda name: _begun_stream(cameras, name))
-    return router
-
-
-async def _runnable(model: str, settings: Settings) -> Wanted:
-    """The model as it can run here. Raises HTTPException."""
-    try:
-        wanted = Wanted(find(model))
-        await anyio.to_thread.run_sync(plan, wanted, *_USUAL, settings)
-    except (DepthcastError, EngineError) as error:
-        raise HTTPException(422, str(error)) from error
-    return wanted
-
-
-def _begun_stream(cameras: Cameras, name: str) -> LiveStream | None:
-    stream = cameras.find(name)
-    if stream is None and cameras.knows(name):
-        raise HTTPException(425, "its first picture has not come yet")
-    return stream
+    def found(self, name: str) -> LiveStream | None:
+        """The stream of a session; HTTPException before its first picture."""
+        stream = self.cameras.find(name)
+        if stream is None and self.cameras.knows(name):
+            raise HTTPException(425, "its first picture has not come yet")
+        return stream
 
 
 def camera_view(cameras: Cameras, settings: Settings, machine: Machine = THIS_MACHINE) -> CameraView:

@@ -10,7 +10,9 @@ from fastapi import APIRouter, FastAPI
 from depthcast.service.answers import Json
 from depthcast.service.api import events, generate, generations, models, queue, results
 from depthcast.service.api.context import JobsOf
+from depthcast.service.jobs.folders import Folders
 from depthcast.service.jobs.queue import Jobs
+from depthcast.service.jobs.store import Store
 from depthcast.service.settings import ServiceSettings
 
 _HEALTH = APIRouter(tags=["health"])
@@ -23,6 +25,11 @@ async def readyz(jobs: JobsOf) -> Json:
     is_ready = not jobs.is_closing and await jobs.has_room()
     words = {True: "ready", False: "closing" if jobs.is_closing else "no room for results"}
     return Json({"status": words[is_ready], "jobs": waiting}, 200 if is_ready else 503)
+
+
+def check_data(settings: ServiceSettings) -> None:
+    """Raise UsageError or OSError where the folder of the queue cannot be used, before anything listens."""
+    Store(Folders(settings.data).database).close()
 
 
 def jobs_router(settings: ServiceSettings, is_live: Callable[[], bool] = lambda: False) -> APIRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,9 @@ from depthcast.settings import Settings
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
     from starlette.routing import BaseRoute
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class HttpPorts:
@@ -60,15 +64,20 @@ class HttpPorts:
 
     def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
         """Those that the page at the address lists; who asks first has the page served."""
-        with self._mounting:
-            streams = self._live.get((host, port))
-            if streams is None:
-                from depthcast.service.live import live_routers
+        from depthcast.service.live import live_routers
 
-                streams = self._live[host, port] = LiveStreams()
-                for router in live_routers(streams, settings):
+        place = host, port
+        with self._mounting:
+            if place not in self._live:
+                self._live[place] = LiveStreams()
+                for router in live_routers(self._live[place], settings):
                     self.mount(host, port, router)
-            return streams
+                if place in self._running:
+                    self._say_where(place)
+            return self._live[place]
+
+    def _say_where(self, place: tuple[str, int]) -> None:
+        _LOG.info("the page is at %s/", self._urls[place])
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
@@ -91,6 +100,8 @@ class HttpPorts:
         app = create_app(*self._routers[place])
         with serving(app, host, port) as self._urls[place]:
             self._running[place] = app
+            if place in self._live:
+                self._say_where(place)
             try:
                 yield
             finally:

@@ -22,7 +22,7 @@ class Rate:
 class Rates:
     """Of one client. reads: what changes nothing; writes: everything else."""
 
-    reads: Rate = Rate(100, 1000)
+    reads: Rate = Rate(500, 2000)
     writes: Rate = Rate(5, 200)
 
 

@@ -97,7 +97,7 @@ class Security:
         method = scope.get("method", "GET")
         caller, client = None, site_of((scope.get("client") or ("",))[0])
         if self._protection.keys is None:
-            if reason := _strangeness(headers, method, scope["type"], self._protection.names):
+            if reason := strangeness(headers, method, scope["type"], self._protection.names):
                 return Json(envelope("forbidden", reason), 403)
         else:
             caller = self._protection.keys().name_of(_brought(headers))
@@ -165,7 +165,7 @@ def _is_open(method: str, path: str) -> bool:
     return method in _READS and is_open
 
 
-def _strangeness(headers: Headers, method: str, kind: str, names: frozenset[str]) -> str | None:
+def strangeness(headers: Headers, method: str, kind: str, names: frozenset[str]) -> str | None:
     """Why a request may be one that a page of another site made a browser send here."""
     host = headers.get("Host", "")
     name = _parsed(f"//{host}").hostname or ""

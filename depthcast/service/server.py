@@ -15,6 +15,7 @@ from depthcast.service.logs import make_discreet
 
 _STARTING_S = 30.0
 _LEAVING_S = 3
+_NOT_STARTED = "the HTTP server did not start: the lines above say why"
 
 
 @contextmanager
@@ -56,7 +57,15 @@ def serve_until_stopped(
         print(f"serving {_url(listener)}", flush=True)
         config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
         make_discreet("", "uvicorn")
-        _Told(config, on_stop or (lambda: None)).run([listener])
+        server = _Told(config, on_stop or (lambda: None))
+        try:
+            server.run([listener])
+        except (KeyboardInterrupt, SystemExit):
+            # uvicorn raises its signal again when all is closed: then nothing is left to be interrupted.
+            if not server.started:
+                raise
+        if not server.started:
+            raise UsageError(_NOT_STARTED)
 
 
 class _Told(uvicorn.Server):
@@ -86,7 +95,7 @@ def _wait_until(started: Callable[[], bool], ended: threading.Event) -> None:
             return
         if ended.wait(step_s):
             break
-    raise UsageError("the HTTP server did not start: the lines above say why")
+    raise UsageError(_NOT_STARTED)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class ServiceSettings:
     keep_s: how long results are kept; keep_rows_s: how long is known what became of a job.
     disk_bytes: of all files together. link_s: how long the address of a result works.
     grace_s: given to running work when the service is stopped, before it is put back into the queue.
-    live_share: of the time, that work takes while live streams run.
+    live_share: of the time, that work takes while live streams run. niceness: of work, behind whatever answers.
     """
 
     data: Path
@@ -42,5 +42,6 @@ class ServiceSettings:
     link_s: int = 86400
     grace_s: float = 10
     live_share: float = 0.25
+    niceness: int = 10
     fetch: FetchRules = field(default_factory=FetchRules)
     video: ProbeLimits = field(default_factory=ProbeLimits)

@@ -171,8 +171,8 @@ async function useCamera() {
   showPair();
   fillDevices();
   hint("Waiting for the first depth…");
-  const wishes = new URLSearchParams({ model: one("model").value, colormap: chosenColours() });
-  await connect(`live/camera?${wishes}`, page.camera, null);
+  const colormap = chosenColours();
+  await connect(`live/camera?${new URLSearchParams({ model: one("model").value, colormap })}`, page.camera, null, colormap);
 }
 
 async function watch(stream) {
@@ -180,7 +180,7 @@ async function watch(stream) {
   await connect(stream.watch, null, stream.name);
 }
 
-async function connect(path, camera, name) {
+async function connect(path, camera, name, colormap) {
   const peer = new Peer(page.options.ice_servers, camera, (reason) => lost(reason));
   const video = one("depth-video");
   video.srcObject = peer.stream;
@@ -190,7 +190,8 @@ async function connect(path, camera, name) {
     onLatency: (latencyMs) => figures.addLatency(latencyMs),
     onEnd: (reason) => peer.lose(reason),
   });
-  page.session = { peer, meter, figures, name, settings: name === null ? null : `live/streams/${encodeURIComponent(name)}`, failures: 0, hasBegun: false };
+  const settings = name === null ? null : `live/streams/${encodeURIComponent(name)}`;
+  page.session = { peer, meter, figures, name, colormap, settings, failures: 0, hasBegun: false, isChanging: false };
   const mine = page.session;
   showPair();
   await peer.connect(path);
@@ -201,6 +202,9 @@ async function connect(path, camera, name) {
 function firstPicture() {
   if (page.session.hasBegun) return;
   page.session.hasBegun = true;
+  // Another may have been chosen while the connection came about.
+  const { colormap } = page.session;
+  if (colormap && colormap !== chosenColours()) wish({ colormap: chosenColours() });
   for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
   hint("");
   say(page.session.name === null ? "Live: your camera." : `Live: ${page.session.name}.`, "live");
@@ -342,12 +346,14 @@ async function look() {
   if (page.session !== session) return;
   const late = await lateHere(session.peer.connection);
   if (page.session !== session) return;
+  // What is shown again and again while it is paused is not counted.
+  if (stream?.paused) figures.fps = null;
   showFigures(figures, stream && droppedOf(stream.stats, late));
   const spread = Math.ceil(session.meter.errorMs);
   one("latency-note").textContent = session.name === null
     ? "camera to screen, median of the last second"
     : `server to screen, ±${spread} ms, median of the last second`;
-  if (stream && !session.changing) {
+  if (stream && !session.isChanging) {
     showSettings(stream);
     one("fps-note").textContent = `${stream.model}, ${stream.width}×${stream.height}`;
   }
@@ -384,13 +390,13 @@ async function lateHere(connection) {
 async function wish(wishes) {
   const { session } = page;
   if (!session?.settings) return;
-  session.changing = true;
+  session.isChanging = true;
   try {
     showSettings(await change(session.settings, wishes));
   } catch (error) {
     say(error.message, "alarm");
   } finally {
-    session.changing = false;
+    session.isChanging = false;
   }
 }
 

@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
     network, size = load(options.weights), (options.height, options.width)
     results = evaluate(network, options.data, *size, options.every)
     figures: dict[str, object] = {name: asdict(value) for name, value in results.items()}

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.nano.evaluate import Streaming, fit_frame, frame_accuracy
-from export.nano.model import NanoNetwork, load
+from export.nano.deployed import opener
+from export.nano.evaluate import fit_frame, frame_accuracy
 from export.nano.steady import FARTHEST, Maps
-from export.nano.validation import Clip, maps_of, validation_clips
+from export.nano.validation import Begin, Clip, maps_of, validation_clips
 
 HEIGHT, WIDTH = 192, 256
 
 
-def last_map(network: NanoNetwork, clip: Clip) -> Maps:
+def last_map(begin: Begin, clip: Clip) -> Maps:
     """The streamed map of the clip's last frame."""
-    last: Maps = maps_of(Streaming(network, HEIGHT, WIDTH), clip.rgb)[-1]
+    last: Maps = maps_of(begin(), clip.rgb)[-1]
     return last
 
 
@@ -38,11 +38,11 @@ def panel(clip: Clip, depth: Maps) -> NDArray[np.uint8]:
     return np.concatenate(rows, 0)
 
 
-def worst(network: NanoNetwork, clips: list[Clip], count: int) -> list[tuple[float, NDArray[np.uint8]]]:
+def worst(begin: Begin, clips: list[Clip], count: int) -> list[tuple[float, NDArray[np.uint8]]]:
     """AbsRel of the last frame and panel of the clips with the largest; at most one clip of each kind."""
     found: dict[str, tuple[float, NDArray[np.uint8]]] = {}
     for clip in clips:
-        depth = last_map(network, clip)
+        depth = last_map(begin, clip)
         error = frame_accuracy(depth, clip.inverse[-1], FARTHEST).abs_rel
         kind = clip.name.partition(".")[0]
         if kind not in found or error > found[kind][0]:
@@ -53,13 +53,15 @@ def worst(network: NanoNetwork, clips: list[Clip], count: int) -> list[tuple[flo
 def main() -> None:
     """Write the picture and print the errors, left to right."""
     parser = argparse.ArgumentParser(description="Draw the validation clips that the embedded model does worst on.")
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", type=Path, help="trained .safetensors or exported .onnx")
     parser.add_argument("folder", type=Path, help="where the validation clips lie or go")
     parser.add_argument("output", type=Path)
     parser.add_argument("--count", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = worst(load(options.weights), validation_clips(options.folder, HEIGHT, WIDTH), options.count)
+    found = worst(
+        opener(options.weights, HEIGHT, WIDTH), validation_clips(options.folder, HEIGHT, WIDTH), options.count
+    )
     print(" ".join(f"{error:.3f}" for error, _ in found))
     picture = Image.fromarray(np.concatenate([each for _, each in found], 1))
     picture.resize((picture.width * 5 // 8, picture.height * 5 // 8)).save(options.output, quality=80)

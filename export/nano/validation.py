@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.spec import sha256_of
 from export.nano.camera import MOTIONS
-from export.nano.evaluate import Accuracy, Predictor, Streaming, frame_accuracy, mean, resized, single_frames
+from export.nano.deployed import opener
+from export.nano.evaluate import Accuracy, Predictor, frame_accuracy, mean, resized, single_frames_of
 from export.nano.footage import filmed
 from export.nano.kinds import KINDS
-from export.nano.model import NanoNetwork, load
 from export.nano.shards import FRAMES, TEXTURES, ShardPlan, make_clip
 from export.nano.steady import (
     FARTHEST,
@@ -29,6 +31,9 @@ from export.nano.steady import (
     static_pixels,
 )
 from export.nano.textures import make_bank
+
+Begin = Callable[[], Predictor]
+"""Begins a new stream."""
 
 SEED = 9_000_000
 MOVING = 2
@@ -109,13 +114,13 @@ def measure(maps: Maps, clip: Clip) -> ClipFigures:
     return ClipFigures(mean(each), whole, static_flicker(depth[YOUNG:], static) if static.any() else None)
 
 
-def on_clips(network: NanoNetwork, clips: list[Clip], height: int, width: int) -> dict[str, float]:
+def on_clips(begin: Begin, clips: list[Clip]) -> dict[str, float]:
     """Means (and a median, which no one clip can spoil) over the clips, streamed and frame by frame."""
     figures: dict[str, float] = {}
     for mode in ("stream", "frame"):
         found = []
         for clip in clips:
-            predict = Streaming(network, height, width) if mode == "stream" else single_frames(network, height, width)
+            predict = begin() if mode == "stream" else single_frames_of(begin)
             found.append(measure(maps_of(predict, clip.rgb), clip))
         for name, each in (("per_frame", [f.per_frame for f in found]), ("per_clip", [f.per_clip for f in found])):
             figures[f"{mode}.{name}.abs_rel"] = mean(each).abs_rel
@@ -132,12 +137,10 @@ def on_clips(network: NanoNetwork, clips: list[Clip], height: int, width: int) -
     return figures
 
 
-def over_time(
-    network: NanoNetwork, clip: Clip, height: int, width: int, frames: int = DRIFT_FRAMES
-) -> dict[str, float]:
+def over_time(begin: Begin, clip: Clip, frames: int = DRIFT_FRAMES) -> dict[str, float]:
     """One clip played back and forth with fresh noise: the first and the last round trip of a long stream compared."""
     order, rng = back_and_forth(len(clip.rgb), frames), np.random.default_rng(0)
-    predict, levels, errors = Streaming(network, height, width), [], []
+    predict, levels, errors = begin(), [], []
     for index in order:
         noisy = np.clip(clip.rgb[index] + rng.normal(0, 3, clip.rgb[index].shape), 0, 255).astype(np.uint8)
         depth = resized(predict(torch.from_numpy(noisy)), clip.inverse.shape[1:])
@@ -157,11 +160,11 @@ def _errors(maps: Maps, inverse: Maps) -> list[float]:
     return [frame_accuracy(m, t, FARTHEST).abs_rel for m, t in zip(maps, inverse, strict=True)]
 
 
-def after_cuts(network: NanoNetwork, clips: list[Clip], height: int, width: int) -> dict[str, float]:
+def after_cuts(begin: Begin, clips: list[Clip]) -> dict[str, float]:
     """Frames until a stream that ran into a cut unwarned is as good as one that began there; over several cuts."""
     needed = []
     for before, after in zip(clips, clips[1:] + clips[:1], strict=True):
-        stream, fresh = Streaming(network, height, width), Streaming(network, height, width)
+        stream, fresh = begin(), begin()
         maps_of(stream, before.rgb)
         cut, new = maps_of(stream, after.rgb), maps_of(fresh, after.rgb)
         errors = [_errors(maps, after.inverse) for maps in (cut, new)]
@@ -172,7 +175,7 @@ def after_cuts(network: NanoNetwork, clips: list[Clip], height: int, width: int)
 def main() -> None:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description="Measure the embedded model on rendered clips.")
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", type=Path, help="trained .safetensors or exported .onnx")
     parser.add_argument("folder", type=Path, help="where the validation clips lie or go")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
@@ -180,13 +183,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    network, size = load(options.weights), (options.height, options.width)
+    size = options.height, options.width
+    begin = opener(options.weights, *size)
     clips = validation_clips(options.folder, 192, 256)
-    figures: dict[str, object] = {"size": size, "clips": len(clips), **on_clips(network, clips, *size)}
+    weights = {"file": options.weights.name, "file_sha256": sha256_of(options.weights)}
+    figures: dict[str, object] = {
+        "benchmark": "nano_clips",
+        **weights,
+        "size": size,
+        "clips": len(clips),
+        **on_clips(begin, clips),
+    }
     if options.drift_frames:
-        figures["drift"] = over_time(network, clips[0], *size, options.drift_frames)
+        figures["drift"] = over_time(begin, clips[0], options.drift_frames)
         indoor_and_out = [clip for clip in clips if not clip.tripod and (clip.inverse > 0).mean() > 0.4]
-        figures["cut"] = after_cuts(network, indoor_and_out[:CUTS], *size)
+        figures["cut"] = after_cuts(begin, indoor_and_out[:CUTS])
     text = json.dumps(figures, indent=1)
     print(text)
     if options.json:

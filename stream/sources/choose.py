@@ -50,7 +50,9 @@ def _opened(uri: SourceUri, timeout_s: float, authorities: Path | None) -> Sourc
         case RtspIn() | HttpIn():
             return LiveSource(address_of(uri, timeout_s, authorities))
         case WebRtcIn():
-            raise SourceError(f"{uri} is brought over HTTP: `depthcast run` and `depthcast.estimate` listen for it")
+            raise SourceError(
+                f"{uri} is brought over HTTP: `depthcast run`, `depthcast.estimate` and `depthcast.open` listen for it"
+            )
         case CameraIn():
             if not Path(uri.device).exists():
                 raise SourceError(f"there is no camera {uri.device}: the ones of this machine are {_cameras()}")

@@ -89,6 +89,7 @@ class LiveSource:
             live=not self._has_end,
             audio=False,
             name=address.name,
+            turned=connection.turned,
         )
 
     @property
@@ -182,6 +183,12 @@ class _Connection:
         # Threads that work on several frames at once hold back as many.
         self._video.thread_type = "SLICE"
         self._damage = 0
+        self._upright = Upright()
+
+    @property
+    def turned(self) -> int:
+        """Counter-clockwise degrees by which the last picture was turned to be upright."""
+        return self._upright.degrees
 
     @property
     def duration_s(self) -> float | None:
@@ -207,7 +214,6 @@ class _Connection:
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         """Until the stream ends, is cut, or sends nothing for too long."""
-        upright = Upright()
         packets = self._container.demux(self._video)
         while True:
             try:
@@ -224,7 +230,7 @@ class _Connection:
             for picture in pictures:
                 assert isinstance(picture, av.VideoFrame)
                 self._damage += picture.is_corrupt
-                yield upright.turned(picture)
+                yield self._upright.turned(picture)
 
     def __enter__(self) -> Self:
         return self

@@ -106,6 +106,11 @@ class Peer(RTCPeerConnection):
         transports = [one.transport for ice in self._get("iceTransports") for one in ice._connection._protocols]
         return sum(one.get_write_buffer_size() for one in transports if isinstance(one, asyncio.WriteTransport))
 
+    @property
+    def received_packets(self) -> int:
+        """So far, reports on what was sent included."""
+        return sum(one._RTCDtlsTransport__rx_packets for one in self._get("dtlsTransports"))
+
     def _correct(self) -> None:
         for sender in self.getSenders():
             # aiortc asks its own encoder, which pictures that come encoded do not pass (#939).

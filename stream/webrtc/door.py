@@ -6,8 +6,9 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -128,16 +129,11 @@ class Door:
         return Answer(session, peer.localDescription.sdp)
 
     async def _answered(self, peer: Peer, guest: Guest, offer: str) -> None:
-        try:
+        with _of_a_stranger():
             await peer.setRemoteDescription(RTCSessionDescription(as_far_as_needed(offer), "offer"))
-        except OperationError as error:
-            raise OfferRefused("no codec in common: this is H.264 (constrained baseline) or VP8") from error
-        except Exception as error:
-            # aiortc raises whatever its parser stumbles over: the text is a stranger's.
-            _LOG.debug("an offer was refused", exc_info=True)
-            raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}"[:200]) from error
         guest.meet(peer)
-        await peer.setLocalDescription()
+        with _of_a_stranger():
+            await peer.setLocalDescription()
 
     def _watch_over(self, session: str, peer: Peer) -> None:
         def look() -> None:
@@ -185,6 +181,18 @@ class Door:
             if not candidate.ip.endswith(".local"):
                 await found[0].addIceCandidate(candidate)
         return True
+
+
+@contextmanager
+def _of_a_stranger() -> Iterator[None]:
+    """aiortc raises whatever it stumbles over in an offer: it is the offer's fault."""
+    try:
+        yield
+    except OperationError as error:
+        raise OfferRefused("no codec in common: this is H.264 (constrained baseline) or VP8") from error
+    except Exception as error:
+        _LOG.debug("an offer was refused", exc_info=True)
+        raise OfferError(f"the offer cannot be used: {type(error).__name__}: {error}"[:200]) from error
 
 
 def check_offer(offer: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from aiortc.exceptions import InvalidStateError
+
 from stream.errors import StreamError
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -58,7 +62,15 @@ def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> No
         runner.run(_until_ended(started))
 
 
+def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of work that nobody waits for: aiortc's, when a peer has left while it was connecting."""
+    error = context.get("exception")
+    level = logging.DEBUG if isinstance(error, InvalidStateError | ConnectionError) else logging.WARNING
+    _LOG.log(level, "WebRTC: %s: %r", context["message"], error)
+
+
 async def _until_ended(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     ended = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(_note)
     started.set_result((asyncio.get_running_loop(), ended))
     await ended.wait()

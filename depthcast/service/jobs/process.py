@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -14,6 +15,7 @@ from depthcast.errors import DepthcastError
 from depthcast.service.jobs.task import Task, line_of
 
 _LONGEST_LINE = 1 << 20
+_LOOK_S = 1.0
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told (phase, steps done, steps in all where that is known)."""
@@ -26,13 +28,14 @@ class WorkError(DepthcastError):
 class Worker:
     """Starts a process when there is work and keeps it for more. One task at a time.
 
-    share: of the time that work takes while there are live streams.
+    share: of the time that work takes while there are live streams. niceness: of the process.
     """
 
-    __slots__ = ("_is_live", "_process", "_share")
+    __slots__ = ("_is_live", "_niceness", "_process", "_share")
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, niceness: int) -> None:
         self._share = share
+        self._niceness = niceness
         self._process: Process | None = None
         self._is_live = False
 
@@ -57,26 +60,27 @@ class Worker:
 
     async def _followed(self, process: Process, task: Task, on_progress: OnProgress) -> tuple[str, ...]:
         assert process.stdin is not None
-        assert process.stdout is not None
         with suppress(ConnectionError):
             process.stdin.write(task.line())
             await process.stdin.drain()
-        while line := await process.stdout.readline():
+        while line := await _line(process):
             message = json.loads(line)
             if "done" in message:
                 return tuple(message["done"])
             if "failed" in message:
                 raise WorkError(message["failed"])
             on_progress(message["phase"], message["steps_done"], message["steps"])
-        self._process = None
-        raise WorkError(_ended(await process.wait()))
+        await self.close()
+        raise WorkError(_ended(process.returncode or 0))
 
     async def _started(self) -> Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "depthcast.service.jobs.worker", str(self._share)),
+                *(sys.executable, "-m", "depthcast.service.jobs.worker", str(self._share), str(self._niceness)),
                 stdin=PIPE,
                 stdout=PIPE,
+                # A group of its own, so that whatever libraries start from it ends with it.
+                start_new_session=True,
                 limit=_LONGEST_LINE,
             )
             self._tell_live()
@@ -98,8 +102,22 @@ class Worker:
         if process is None:
             return
         with suppress(ProcessLookupError):
-            process.kill()
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+async def _line(process: Process) -> bytes:
+    """The next line; none when the process has ended, even where something that it started keeps its output open."""
+    assert process.stdout is not None
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                return await process.stdout.readline()
+        if process.returncode is not None:
+            return b""
 
 
 def _ended(status: int) -> str:

@@ -64,7 +64,7 @@ class Jobs:
         self._store = Store(self.folders.database)
         # SQLite waits for the disk, which the event loop must not; one thread keeps its transactions in order.
         self._thread = ThreadPoolExecutor(1, "jobs")
-        self.workers = [Worker(settings.live_share) for _ in range(settings.jobs)]
+        self.workers = [Worker(settings.live_share, settings.niceness) for _ in range(settings.jobs)]
         self._tasks: list[asyncio.Task[None]] = []
         self._running: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, Progress] = {}

@@ -39,8 +39,6 @@ from stream.sinks.file import Resolution
 from stream.stats import Stats
 from stream.uris import FileIn, FileOut
 
-_NICENESS = 10
-"""Whatever answers or streams live goes first wherever processors are short."""
 _RAW_BYTES = 8
 """A float32 for each pixel of each frame, twice: they wait in a file of their own until their number is known."""
 _BROKEN = "the service failed while working on this video; its log says how"
@@ -202,25 +200,38 @@ def _listen(commands: IO[bytes], take: Callable[[Task], None], courtesy: Courtes
             courtesy.set_live(message["live"])
         if "task" in message:
             take(Task.read(message["task"]))
+    _end_all()
+
+
+def _end_all() -> None:
+    """End this process and whatever libraries have started from it."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)
 
 
-def main(share: float) -> None:
-    """Work until the service closes our standard input. share: of the time, while there are live streams."""
-    # What libraries print must not get between our lines.
-    channel = os.fdopen(os.dup(1), "wb")
+def main(share: float, niceness: int) -> None:
+    """Work until the service closes our standard input.
+
+    share: of the time, while there are live streams. niceness: by which whatever answers or streams live goes first.
+    """
+    # What libraries print must not get between our lines, and a process that they fork must not wait for our input:
+    # it would close `sys.stdin` and find the lock held by the thread that reads commands.
+    channel, commands = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     # Those are for the service, which may have a while to finish; it kills us when that is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform != "win32":
-        os.nice(_NICENESS)
+        os.nice(niceness)
     settings, reporter, courtesy = Settings.from_environment(), Reporter(channel), Courtesy(share)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks.put, courtesy), name="commands", daemon=True).start()
+    threading.Thread(target=_listen, args=(commands, tasks.put, courtesy), name="commands", daemon=True).start()
     while True:
         _attempt(tasks.get(), settings, reporter, courtesy)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), int(sys.argv[2]))

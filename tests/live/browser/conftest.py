@@ -57,8 +57,8 @@ def depthcast(tmp_path_factory: pytest.TempPathFactory) -> Running:
     home = tmp_path_factory.mktemp("home")
 
     @contextmanager
-    def running(*words: str, settings: dict[str, str] | None = None) -> Iterator[str]:
-        port = _free_port()
+    def running(*words: str, settings: dict[str, str] | None = None, port: int = 0) -> Iterator[str]:
+        port = port or _free_port()
         process = subprocess.Popen(
             [sys.executable, "-m", "depthcast", *(word.format(port=port) for word in words)],
             stdout=subprocess.DEVNULL,

@@ -118,6 +118,9 @@ def test_a_stream_that_ends_is_said_to_and_found_again(chromium: str, depthcast:
             tab.until(tab.is_live)
         tab.until(lambda: not tab.is_live())
         assert tab.text("hint") == "Trying again…"
+        with depthcast(*words, port=int(url.rstrip("/").rpartition(":")[2])):
+            tab.until(tab.is_live)
+            assert tab.text("hint") == ""
 
 
 def test_a_stream_with_a_token_is_shown_to_who_knows_it(chromium: str, depthcast: Running, words: list[str]) -> None:
