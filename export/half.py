@@ -4,8 +4,8 @@ float16, for GPUs: matrix products and convolutions run in it. LayerNorm, GroupN
 the last convolutions too, and the backbone's residual stream stays in float32, as it does under the autocast of the
 official code: a ViT whose residuals are rounded to float16 can collapse.
 
-bfloat16, for CPUs: only the linear maps of the backbone run in it. It has three bits less than float16; with the whole
-network in it the maps would depart by more than 1 %.
+bfloat16, for CPUs: only the linear maps and the attention of the backbone run in it. It has three bits less than
+float16; with the whole network in it the maps would depart by more than 1 %.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from export.model.attention import attend
+from export.model.dinov2 import Attention
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -41,6 +44,14 @@ class BFloat16Linear(nn.Linear):
         return F.linear(x.bfloat16(), self.weight).float() + self.bias
 
 
+class BFloat16Attention(Attention):
+    """Self-attention whose linear maps and products of tokens are of bfloat16; softmax in float32."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Of queries, keys and values [B, heads, tokens, C] in float32."""
+        return attend(q.bfloat16(), k.bfloat16(), v.bfloat16()).float()
+
+
 def to_half(network: Network, keep: tuple[str, ...]) -> Network:
     """A copy of the network in mixed precision.
 
@@ -57,9 +68,11 @@ def to_half(network: Network, keep: tuple[str, ...]) -> Network:
 
 
 def to_bfloat16(network: Network, within: str) -> Network:
-    """A copy of the network in which the linear maps below the module of that dotted name compute in bfloat16."""
+    """A copy of the network in which linear maps and attention below the module of that dotted name are bfloat16."""
     mixed = copy.deepcopy(network)
     for module in mixed.get_submodule(within).modules():
+        if isinstance(module, Attention):
+            module.__class__ = BFloat16Attention
         if isinstance(module, nn.Linear):
             module.__class__ = BFloat16Linear
             # Rounded here, to the nearest: OpenVINO rounds constants less well (0.3 % of a product, seen in 2026.4).
