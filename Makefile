@@ -62,6 +62,7 @@ endif
 # OFFICIAL: a checkout of Video Depth Anything; WEIGHTS: its checkpoint, default random ones.
 bench-official: $(VENV)/.dev
 	$(SIDE_BY_SIDE) --clip 'test:?realtime=0&size=252x252' --input-size 252 --frames 45
+	$(SIDE_BY_SIDE) --clip 'test:?realtime=0&size=252x252' --input-size 252 --frames 45 --engine onnx
 	$(SIDE_BY_SIDE) --clip 'test:?realtime=0&size=518x518' --input-size 518 --frames 12
 	$(BIN)/python -m benchmarks.report
 

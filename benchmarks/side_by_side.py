@@ -90,7 +90,7 @@ def write_up(result: dict[str, Any], setting: Setting, results: Path) -> None:
     threads, clip, model = setting.threads, setting.clip, setting.model
     result |= {"threads": threads, "clip": Path(clip).name, "conditions": asdict(conditions(result["engine"]))}
     kind = result["benchmark"].replace("_", "-")
-    path = results / f"{kind}-{model.lower()}-{result['size']}-{setting.device}-{threads}.json"
+    path = results / f"{kind}-{model.lower()}-{result['size']}-{result['engine']}-{threads}.json"
     write_result(path, result)
     for name, value in result.items():
         typer.echo(f"{name}: {value}")
