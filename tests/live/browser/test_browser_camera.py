@@ -33,7 +33,8 @@ def session_of(tab: Tab) -> str:
     """The address of the tab's own session, seen in what it asks the server."""
     with tab.page.expect_response(lambda response: "/live/camera/" in response.url) as found:
         pass
-    return found.value.url
+    url: str = found.value.url
+    return url
 
 
 def stats_of(url: str) -> dict[str, float]:
