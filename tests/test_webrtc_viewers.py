@@ -318,7 +318,6 @@ def test_bad_offers_are_refused_with_a_reason(body: str, kind: str, status: int,
     answer = httpx.post(served.url, content=made[body]() if body in made else body, headers={"Content-Type": kind})
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/plain; charset=utf-8")
     assert words in answer.text
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert not served.sink.door.peers
 
 
@@ -332,8 +331,21 @@ def test_the_endpoint_says_what_it_takes(served: Shown) -> None:
     answer = httpx.options(served.url)
     assert answer.status_code == 204
     assert answer.headers["Accept-Post"] == "application/sdp"
-    assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
-    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_pages_of_other_sites_come_in_with_a_token_only(served: Shown) -> None:
+    other = {**SDP, "Origin": "https://elsewhere.example"}
+    assert httpx.post(served.url, content=offer(), headers=other).status_code == 403
+    assert httpx.post(served.url, content=offer(), headers={**SDP, "Host": "elsewhere.example"}).status_code == 403
+    with shown(token="s3cret") as output:
+        asked = httpx.options(output.url, headers={"Origin": "https://elsewhere.example"})
+        assert asked.headers["Access-Control-Allow-Origin"] == "*"
+        assert "DELETE" in asked.headers["Access-Control-Allow-Methods"]
+        assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+        begun = httpx.post(output.url, content=offer(), headers={**other, "Authorization": "Bearer s3cret"})
+        assert begun.status_code == 201
+        assert "Location" in begun.headers["Access-Control-Expose-Headers"]
 
 
 def test_a_session_is_a_resource(served: Shown) -> None:
@@ -342,7 +354,6 @@ def test_a_session_is_a_resource(served: Shown) -> None:
     assert begun.headers["Content-Type"] == "application/sdp"
     assert "a=sendonly" in begun.text
     assert "a=candidate:" in begun.text
-    assert "Location" in begun.headers["Access-Control-Expose-Headers"]
     session = httpx.URL(served.url).join(begun.headers["Location"])
     candidate = "a=mid:0\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\na=candidate:2 1 udp 1 x.local 9 typ host\r\n"
     trickle = {"Content-Type": "application/trickle-ice-sdpfrag"}

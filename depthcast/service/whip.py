@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from depthcast.service.security import strangeness
 from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
 from stream.webrtc.loop import LoopEnded
 
@@ -26,30 +27,24 @@ _CORS = {
     "Access-Control-Expose-Headers": "Location, Retry-After",
 }
 _PREFLIGHT = {
-    **_CORS,
     "Access-Control-Allow-Methods": "OPTIONS, POST, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
-    "Accept-Post": _SDP,
 }
 
 
 def sessions_router(path: str, door: Door, token: str | None = None) -> APIRouter:
     """Peers come in through `door` by offers posted at `path`, such as `/whep/depth`.
 
-    token: what they must bring as `Authorization: Bearer …`, if anything.
+    token: what they must bring as `Authorization: Bearer …`, if anything. Without one, pages of other sites are
+        refused: whoever opened such a page in a browser that reaches us would let it watch, or publish, unasked.
     """
     router, endpoint = APIRouter(tags=["webrtc"]), _Endpoint(path, door, token)
     for place in (path, path + "/{session}"):
-        router.add_api_route(place, _describe, methods=["OPTIONS"], include_in_schema=False)
+        router.add_api_route(place, endpoint.describe, methods=["OPTIONS"], include_in_schema=False)
     router.add_api_route(path, endpoint.begin, methods=["POST"], status_code=201)
     router.add_api_route(path + "/{session}", endpoint.trickle, methods=["PATCH"], status_code=204)
     router.add_api_route(path + "/{session}", endpoint.end, methods=["DELETE"])
     return router
-
-
-async def _describe() -> Response:
-    """What a browser asks before it posts from another site's page."""
-    return Response(status_code=204, headers=_PREFLIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +53,30 @@ class _Endpoint:
     door: Door
     token: str | None
 
+    async def describe(self) -> Response:
+        """What a browser asks before it posts from another site's page."""
+        preflight = {} if self.token is None else _PREFLIGHT
+        return self._open(Response(status_code=204, headers={"Accept-Post": _SDP, **preflight}))
+
     async def begin(self, request: Request) -> Response:
         """Bring an SDP offer; answered with the SDP answer and, as Location, the session's address."""
-        if refusal := _refusal(request, self.token, _SDP):
-            return refusal
-        response = await begun(request, self.path, self.door.open)
-        response.headers.update(_CORS)
-        return response
+        return self._open(_refusal(request, self.token, _SDP) or await begun(request, self.path, self.door.open))
 
     async def trickle(self, session: str, request: Request) -> Response:
         """Bring further ICE candidates."""
-        if refusal := _refusal(request, self.token, _TRICKLE):
-            return refusal
+        return self._open(_refusal(request, self.token, _TRICKLE) or await self._trickled(session, request))
+
+    async def end(self, session: str, request: Request) -> Response:
+        """Leave."""
+        return self._open(_refusal(request, self.token, None) or await self._ended(session))
+
+    def _open(self, response: Response) -> Response:
+        """The same, which pages of other sites may read where they had to bring a token."""
+        if self.token is not None:
+            response.headers.update(_CORS)
+        return response
+
+    async def _trickled(self, session: str, request: Request) -> Response:
         fragment = await _body(request)
         if fragment is None:
             return _said(413, f"a fragment has at most {_SDP_LIMIT} bytes of UTF-8")
@@ -79,17 +86,14 @@ class _Endpoint:
             return _said(400, str(error))
         except (LoopEnded, TimeoutError):
             is_there = False
-        return Response(status_code=204, headers=_CORS) if is_there else _said(404, _NO_SESSION)
+        return Response(status_code=204) if is_there else _said(404, _NO_SESSION)
 
-    async def end(self, session: str, request: Request) -> Response:
-        """Leave."""
-        if refusal := _refusal(request, self.token, None):
-            return refusal
+    async def _ended(self, session: str) -> Response:
         try:
             is_there = await result_of(self.door.close(session))
         except (LoopEnded, TimeoutError):
             is_there = False
-        return Response(status_code=200, headers=_CORS) if is_there else _said(404, _NO_SESSION)
+        return Response(status_code=200) if is_there else _said(404, _NO_SESSION)
 
 
 async def begun(request: Request, path: str, opened: Callable[[str], Future[Answer]]) -> Response:
@@ -124,7 +128,10 @@ async def result_of(future: Future[T]) -> T:
 
 
 def _refusal(request: Request, token: str | None, media_type: str | None) -> Response | None:
-    if token is not None:
+    if token is None:
+        if reason := strangeness(request.headers, request.method, "http", frozenset()):
+            return _said(403, reason)
+    else:
         given = request.headers.get("authorization", "")
         if not secrets.compare_digest(given.encode(), f"Bearer {token}".encode()):
             return _said(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
@@ -149,4 +156,4 @@ async def _body(request: Request) -> str | None:
 
 
 def _said(status: int, words: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(words + "\n", status, {**_CORS, **(headers or {})}, media_type="text/plain")
+    return Response(words + "\n", status, headers, media_type="text/plain")

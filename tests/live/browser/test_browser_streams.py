@@ -29,7 +29,7 @@ const stream = new MediaStream();
 peer.addTransceiver("video", { direction: "recvonly" });
 peer.ontrack = ({ track }) => { stream.addTrack(track); document.getElementById("depth-video").srcObject = stream; };
 window.player = new WHEPClient();
-await window.player.view(peer, new URLSearchParams(location.search).get("url"));
+await window.player.view(peer, new URLSearchParams(location.search).get("url"), "s3cret");
 </script>
 """
 
@@ -63,8 +63,9 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         serving.join()
 
 
-def stream_of(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}live/streams/scene") as answer:
+def stream_of(url: str, token: str = "") -> dict[str, Any]:
+    asked = urllib.request.Request(f"{url}live/streams/scene", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked) as answer:
         stream: dict[str, Any] = json.load(answer)
     return stream
 
@@ -138,10 +139,11 @@ def test_a_whep_client_plays_a_stream(
     address, folder = site
     (folder / "whep.js").write_text(WHEP.read_text())
     (folder / "index.html").write_text(PLAYER)
+    words[-1] = "webrtc://s3cret@@127.0.0.1:{port}/scene"
     with depthcast(*words, "--side-by-side") as url, opened_browser(chromium) as browser:
         tab = opened_tab(browser, f"{address}?url={url}whep/scene")
         tab.until(lambda: tab.decoded() > 30)
         assert tab.shape() == (240, 640)
         assert tab.picture().std() > 10
         tab.page.evaluate("window.player.stop()")
-        tab.until(lambda: stream_of(url)["viewers"] == 0)
+        tab.until(lambda: stream_of(url, "s3cret")["viewers"] == 0)
