@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.predictors import Picture, as_frames
 from depthcast.models import MODELS
 from depthcast.plan import official_spec
+from engines.session import Closing
 from stream.preprocess import network_size, resize_map, to_rgb
 
 
@@ -21,7 +21,7 @@ class PeerError(Exception):
     """A file is no network of the expected kind; one line, what was got and what is expected."""
 
 
-class PeerNetwork:
+class PeerNetwork(Closing):
     """A network from one picture, float32 [1, 3, H, W] normalised as ImageNet, to one map, [1, H, W] or [1, 1, H, W].
 
     threads: of ONNX Runtime; None leaves the choice to it. input_size: where the graph leaves the size open, as
@@ -69,11 +69,3 @@ class PeerNetwork:
     def close(self) -> None:
         """Free the graph."""
         del self._session
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,8 +13,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import EngineError, SpecError, StepError
 from engines.host import HostCache
-from engines.session import Cache, StepPlan
-from engines.spec import ModelSpec, sha256_of
+from engines.session import Cache, Closing, StepPlan
+from engines.spec import Kind, ModelSpec, sha256_of
 
 LOAD_ERRORS = (
     ort_errors.Fail,
@@ -42,7 +41,7 @@ class OnnxCache(HostCache):
             self.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 
-class OnnxSession:
+class OnnxSession(Closing):
     """A streaming step on ONNX Runtime. See `engines.session.Session`.
 
     path: the `.onnx` file, its spec beside it with suffix `.json`.
@@ -51,9 +50,7 @@ class OnnxSession:
     """
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
-        self._spec = load_spec(path, size)
-        if self._spec.kind != "step":
-            raise SpecError(f"{path.name} is a {self._spec.kind} graph, a stream needs a step graph")
+        self._spec = load_spec_of("step", path, size)
         self._session = load_graph(path, self._spec, threads)
 
     @property
@@ -80,22 +77,12 @@ class OnnxSession:
         """Free the graph."""
         del self._session
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class OnnxWindowSession:
+class OnnxWindowSession(Closing):
     """Whole windows on ONNX Runtime. See `engines.session.WindowSession` and `OnnxSession` for the arguments."""
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
-        self._spec = load_spec(path, size)
-        if self._spec.kind != "window":
-            raise SpecError(f"{path.name} is a {self._spec.kind} graph, offline mode needs a window graph")
+        self._spec = load_spec_of("window", path, size)
         self._session = load_graph(path, self._spec, threads)
 
     @property
@@ -115,13 +102,8 @@ class OnnxWindowSession:
         """Free the graph."""
         del self._session
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+_NEEDED: dict[Kind, str] = {"step": "a stream needs a step graph", "window": "offline mode needs a window graph"}
 
 
 def load_spec(path: Path, size: tuple[int, int] | None) -> ModelSpec:
@@ -132,6 +114,14 @@ def load_spec(path: Path, size: tuple[int, int] | None) -> ModelSpec:
     if spec.onnx_sha256 != sha256_of(path):
         raise SpecError(f"{path.name} is not the file its spec was written for: export the model again")
     return spec.at(*(size or spec.size))
+
+
+def load_spec_of(kind: Kind, path: Path, size: tuple[int, int] | None) -> ModelSpec:
+    """As `load_spec`, of a graph of this kind. Raises SpecError for another."""
+    spec = load_spec(path, size)
+    if spec.kind != kind:
+        raise SpecError(f"{path.name} is a {spec.kind} graph, {_NEEDED[kind]}")
+    return spec
 
 
 def load_graph(path: Path, spec: ModelSpec, threads: int | None) -> onnxruntime.InferenceSession:

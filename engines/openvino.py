@@ -9,16 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineError, SpecError, StepError
+from engines.errors import EngineError, StepError
 from engines.host import HostCache
-from engines.onnx import load_spec
-from engines.session import Cache, StepPlan
+from engines.onnx import load_spec_of
+from engines.session import Cache, Closing, StepPlan
 from engines.spec import ModelSpec
 
 # When it is imported, OpenVINO reports that to its maker from a forked process. Nobody asked for that here, and a fork
@@ -37,13 +35,11 @@ class OpenVinoCache(HostCache):
             self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
 
 
-class OpenVinoSession:
+class OpenVinoSession(Closing):
     """Steps streams on OpenVINO. See `engines.session.Session`, and `engines.onnx.OnnxSession` for the arguments."""
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
-        self._spec = load_spec(path, size)
-        if self._spec.kind != "step":
-            raise SpecError(f"{path.name} is a {self._spec.kind} graph, a stream needs a step graph")
+        self._spec = load_spec_of("step", path, size)
         self._compiled = load_graph(path, self._spec, threads)
 
     @property
@@ -70,22 +66,12 @@ class OpenVinoSession:
         """Free the graph."""
         del self._compiled
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class OpenVinoWindowSession:
+class OpenVinoWindowSession(Closing):
     """Whole windows on OpenVINO. See `engines.session.WindowSession` and `OpenVinoSession`."""
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
-        self._spec = load_spec(path, size)
-        if self._spec.kind != "window":
-            raise SpecError(f"{path.name} is a {self._spec.kind} graph, offline mode needs a window graph")
+        self._spec = load_spec_of("window", path, size)
         self._compiled = load_graph(path, self._spec, threads)
 
     @property
@@ -104,14 +90,6 @@ class OpenVinoWindowSession:
     def close(self) -> None:
         """Free the graph."""
         del self._compiled
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load_graph(path: Path, spec: ModelSpec, threads: int | None) -> openvino.CompiledModel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.errors import StepError
-from engines.session import Cache, Image, StepPlan
+from engines.session import Cache, Closing, Image, StepPlan
 from engines.spec import ModelSpec, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
@@ -44,7 +43,7 @@ class TorchCache:
             tensor.zero_()
 
 
-class TorchSession:
+class TorchSession(Closing):
     """Steps streams by running the torch function itself. See `engines.session.Session`."""
 
     def __init__(self, function: StepFunction, spec: ModelSpec, device: str = "cpu") -> None:
@@ -93,16 +92,8 @@ class TorchSession:
     def close(self) -> None:
         """Nothing to free."""
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class TorchWindowSession:
+class TorchWindowSession(Closing):
     """Runs whole windows in torch. See `engines.session.WindowSession`."""
 
     def __init__(self, function: VdaWindow, spec: ModelSpec, device: str = "cpu") -> None:
@@ -132,14 +123,6 @@ class TorchWindowSession:
 
     def close(self) -> None:
         """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def plan_tensors(plans: Sequence[StepPlan | None], slots: int) -> tuple[Tensor, Tensor]:
