@@ -13,6 +13,7 @@ from fractions import Fraction
 import av
 import pytest
 
+from engines.spec import Unit
 from stream.barcode import read
 from stream.errors import SinkError
 from stream.estimator import DepthEstimator
@@ -45,12 +46,16 @@ def no_thread_stays() -> Iterator[None]:
 
 @contextmanager
 def served(
-    login: Login | None = None, limits: Limits | None = None, port: int = 0, size: tuple[int, int] = (120, 160)
+    login: Login | None = None,
+    limits: Limits | None = None,
+    port: int = 0,
+    size: tuple[int, int] = (120, 160),
+    unit: Unit = Unit.RELATIVE,
 ) -> Iterator[RtspServeSink]:
     """The test scene beside its depth, at 30 frames a second."""
     source = Paced(SyntheticSource(*size, Fraction(30)))
     uri = RtspServe("127.0.0.1", port, "/depth", login)
-    sink = RtspServeSink(uri, source.info, Painter(source.info, side_by_side=True), limits or Limits())
+    sink = RtspServeSink(uri, source.info, Painter(source.info, side_by_side=True), unit, limits or Limits())
     stop = threading.Event()
     estimator = DepthEstimator(FakeSession())
     running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
@@ -103,7 +108,7 @@ def test_nothing_is_encoded_while_nobody_watches(monkeypatch: pytest.MonkeyPatch
     encoded = threading.Event()
     monkeypatch.setattr("stream.sinks.encoder.LiveEncoder.encode", lambda *_: encoded.set())
     source = SyntheticSource(120, 160, frames=5)
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info))
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info), Unit.RELATIVE)
     run(source, DepthEstimator(FakeSession()).step, [sink])
     assert not encoded.is_set()
 
@@ -132,12 +137,22 @@ def test_a_login_is_asked_for() -> None:
                 numbers(sink.port, login=login)
 
 
+@pytest.mark.parametrize("unit", Unit)
+def test_players_are_told_the_unit_and_its_polarity(unit: Unit) -> None:
+    with (
+        served(unit=unit) as sink,
+        av.open(f"rtsp://127.0.0.1:{sink.port}/depth", options=PLAYER, timeout=5) as container,
+    ):
+        assert container.metadata["comment"] == f"depth, {unit.value}; near is bright"
+
+
 def test_a_taken_port_is_refused_with_advice() -> None:
     with served() as sink, pytest.raises(SinkError, match=f"cannot listen at rtsp://@127.0.0.1:{sink.port}/depth"):
         RtspServeSink(
             RtspServe("127.0.0.1", sink.port, "/depth"),
             SyntheticSource(48, 64).info,
             Painter(SyntheticSource(48, 64).info),
+            Unit.RELATIVE,
         )
 
 
@@ -325,7 +340,7 @@ def test_pause_stops_the_packets_and_play_begins_with_a_key_picture() -> None:
 def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     source = SyntheticSource(480, 640)
     left = threading.Event()
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info))
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info), Unit.RELATIVE)
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
 
     def stepped(frame: Frame) -> DepthFrame:
@@ -349,7 +364,9 @@ def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.Log
 @pytest.mark.parametrize("rate", [1, 120])
 def test_slow_and_fast_sources_are_served_and_none_is_taken_for_absent(rate: int) -> None:
     source = Paced(SyntheticSource(120, 160, Fraction(rate)))
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True))
+    sink = RtspServeSink(
+        RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True), Unit.RELATIVE
+    )
     stop, estimator, told = threading.Event(), DepthEstimator(FakeSession(), gap_s=3), list[Stats]()
     # Looks every 0.1 s whether the source is away: far less than a second.
     how = {"stop": stop, "stale_after_s": 0.1, "progress": told.append}
