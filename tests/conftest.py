@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,13 @@ def real_clips() -> Path:
     if not (folder / "videos").is_dir():
         pytest.skip("needs the real clips: set DEPTHCAST_DATA to the folder that holds videos/")
     return folder
+
+
+@pytest.fixture
+def no_thread_stays() -> Iterator[None]:
+    """Fails the test that leaves a thread running."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name

@@ -26,14 +26,7 @@ from stream.sources.synthetic import SyntheticSource
 from stream.uris import Login, Remote, RtspPublish, Transport
 from tests.fakes import FakeSession
 
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 def at_once(closing: threading.Event, _seconds: float) -> None:

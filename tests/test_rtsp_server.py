@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
+from typing import Any
 
 import av
 import pytest
@@ -31,17 +33,10 @@ from stream.uris import Login, RtspServe, parse_source
 from tests.conditions import until
 from tests.fakes import FakeSession
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 Port = int
 PLAYER = {"timeout": "5000000", "probesize": "32", "analyzeduration": "0"}
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 @contextmanager
@@ -154,6 +149,20 @@ def test_a_taken_port_is_refused_with_advice() -> None:
             Painter(SyntheticSource(48, 64).info),
             Unit.RELATIVE,
         )
+
+
+def test_without_an_address_all_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, start = [], asyncio.start_server
+
+    async def started(welcome: Any, host: str | None, *rest: Any, **options: Any) -> asyncio.Server:
+        asked.append(host)
+        return await start(welcome, "127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(asyncio, "start_server", started)
+    info = SyntheticSource(48, 64).info
+    for host in ("", "127.0.0.1"):
+        RtspServeSink(RtspServe(host, 0, "/depth"), info, Painter(info)).close()
+    assert asked == [None, "127.0.0.1"]
 
 
 class Caller:

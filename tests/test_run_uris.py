@@ -82,7 +82,9 @@ def test_motion_jpeg_over_http(tmp_path: Path) -> None:
     with MjpegCamera([jpeg(image) for image in gray_levels(8)]) as camera:
         assert run(tmp_path, camera.url, "-o", str(tmp_path / "a.mkv"), "--max-frames", "5") == 0
     frames = frames_of(tmp_path / "a.mkv")
-    assert (len(frames), frames[0].height, frames[0].width) == (5, 48, 64)
+    # Five came; a busy machine takes the newest only.
+    assert 0 < len(frames) <= 5
+    assert (frames[0].height, frames[0].width) == (48, 64)
 
 
 def free_port() -> int:

@@ -27,16 +27,9 @@ from tests.fakes import FakeSession
 from tests.live.conftest import program
 from tests.live.gstreamer import GstServer, numbers_in
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 WIDTH = 160
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 @contextmanager
