@@ -58,7 +58,7 @@ def test_a_restart_forgets_everything(network: NanoNetwork, clip: Tensor) -> Non
 
 
 def test_the_window_is_finite(network: NanoNetwork, clip: Tensor) -> None:
-    """Four attentions, 7 frames back each: what lies more than 28 frames back changes nothing."""
+    """Four attentions, five frames back each: what lies more than twenty frames back changes nothing."""
     changed = clip.clone()
     changed[0] = 255 - changed[0]
     long = torch.cat((clip, clip, clip))

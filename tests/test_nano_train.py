@@ -101,6 +101,16 @@ def test_a_batch_is_a_function_of_seed_and_step(shards: Path) -> None:
     assert bool(one.starts[:, 0].all())
 
 
+def test_cuts_come_announced_and_unannounced(shards: Path) -> None:
+    """A batch with cuts is two or three parts a clip; the stream restarts at some of the splices, not at all."""
+    pool, mixture = RenderedPool(shards), Mixture(4, 6, 0.0, cut=1.0)
+    found = [make_batch((pool, None), mixture, 0, step) for step in range(12)]
+    assert {batch.group for batch in found} == {2, 3}
+    told = torch.cat([batch.starts[:, batch.group] for batch in found])
+    assert bool(told.any())
+    assert not bool(told.all())
+
+
 def test_pool_takes_up_new_shards(shards: Path) -> None:
     pool = RenderedPool(shards)
     write_shard(shards, 1, ShardPlan(1, 4, 32, 48, True), None)

@@ -130,8 +130,8 @@ class RealFrames:
 class Mixture:
     """What one batch holds: `size` clips of `frames` frames, a share `real` of them real.
 
-    small: draw from SMALL_SIZES. A batch of clips is, with probability `cut`, spliced in the middle: half of those
-    restart the stream there.
+    small: draw from SMALL_SIZES. A batch of clips is, with probability `cut`, spliced of two or three equal parts; at
+    half of the splices the stream restarts, into the others it runs unwarned.
     """
 
     size: int
@@ -148,7 +148,7 @@ def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: in
     height, width = rng.choice(SMALL_SIZES if mixture.small else SIZES)
     rendered, real = sources
     spliced = mixture.frames > 1 and rng.random() < mixture.cut
-    part = mixture.frames // 2 if spliced else mixture.frames
+    part = mixture.frames // rng.choice(_pieces(mixture.frames)) if spliced else mixture.frames
     images, inverse, starts = [], [], []
     for index in range(mixture.size):
         share = mixture.real * mixture.size
@@ -159,11 +159,17 @@ def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: in
         inverse.append(torch.cat([c[1] for c in clip]))
         begins = torch.zeros(mixture.frames, dtype=torch.bool)
         begins[0] = True
-        begins[part % mixture.frames] |= rng.random() < 0.5
+        for splice in range(part, mixture.frames, part):
+            begins[splice] = rng.random() < 0.5
         if mixture.frames > 1:
             begins |= torch.tensor([rng.random() < RESTART for _ in range(mixture.frames)])
         starts.append(begins)
     return Batch(standardise(torch.stack(images)), torch.stack(inverse), torch.stack(starts), part)
+
+
+def _pieces(frames: int) -> list[int]:
+    """Into how many equal parts, of two frames at least, so many can be spliced."""
+    return [pieces for pieces in (2, 3) if frames % pieces == 0 and frames // pieces > 1] or [1]
 
 
 def _one(

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from export.model.temporal import TemporalModule
 from export.nano.encoder import LITE0, Encoder, Stage, tap_channels
 
-WINDOW = 8
+WINDOW = 6
 SLOTS = WINDOW - 1
-"""Cached frames: the seven before the new one. Frame f lives in slot f mod 7; frame t-k stands at place 7-k."""
+"""Cached frames: the five before the new one. Frame f lives in slot f mod 5; frame t-k stands at place 5-k.
+
+Measured: eight frames flickered a tenth less than six and took twice as long to get over a cut.
+"""
 
 WIDTHS = (16, 32, 64, 96, 96)
 """Decoder channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""

@@ -66,11 +66,16 @@ def nano_spec(weights_sha256: str) -> ModelSpec:
 def export_nano(weights: Path, out: Path, parity: Parity = FULL_PARITY) -> ModelSpec:
     """Write the trained network to `out`, its spec beside it. Raises ParityError where the file departs from torch."""
     network, spec = load(weights), nano_spec(sha256_of(weights))
+    return save(traced(network), spec, out, lambda path: check(network, spec, path, parity))
+
+
+def traced(network: NanoNetwork) -> onnx.ModelProto:
+    """The graph of a network, for any input size, large weights in float16."""
+    spec = nano_spec("")
     assert spec.window.slots == SLOTS
     inputs = example_step(spec.at(*SIZE), 1)
     free = {"image": {2: "height", 3: "width"}, **{cache.name: {1: f"cells_{cache.stride}"} for cache in spec.caches}}
-    model = store_half(trace(NanoStep(network), inputs, *step_names(spec), free))
-    return save(model, spec, out, lambda path: check(network, spec, path, parity))
+    return store_half(trace(NanoStep(network), inputs, *step_names(spec), free))
 
 
 def check(network: NanoNetwork, spec: ModelSpec, path: Path, parity: Parity) -> None:

@@ -26,6 +26,7 @@ from export.nano.evaluate import TRAIN_LAST, evaluate
 from export.nano.live import LivePool
 from export.nano.losses import LossWeights, depth_loss
 from export.nano.model import NanoNetwork
+from export.nano.packaged import packaged_network
 from export.nano.shards import FRAMES, ShardPlan, load_photos
 
 WARM_UP = 200
@@ -50,9 +51,11 @@ class Settings:
     size: int
     frames: int
     real_share: float
+    cut: float
     small: bool
     rate: float
     seed: int
+    packaged: Path | None
     from_scratch: bool
     save_every: int
     validate_every: int
@@ -85,9 +88,11 @@ class Trainer:
         return self.settings.run / "state.pt"
 
     def begin(self) -> None:
-        """Continue where the run folder left off, or start from ImageNet weights."""
+        """Continue where the run folder left off, or start from the packaged weights or ImageNet's."""
         if not self.state_path.exists():
-            if not self.settings.from_scratch:
+            if self.settings.packaged is not None:
+                self.network.load_state_dict(packaged_network(self.settings.packaged).state_dict())
+            elif not self.settings.from_scratch:
                 load_imagenet(self.network.encoder, imagenet_state())
             self.average.load_state_dict(self.network.state_dict())
             return
@@ -194,7 +199,9 @@ def _live(settings: Settings, device: torch.device) -> LivePool:
 def _run(trainer: Trainer, pool: Pool) -> None:
     settings = trainer.settings
     real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
-    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0, small=settings.small)
+    mixture = Mixture(
+        settings.size, settings.frames, settings.real_share if real else 0.0, settings.cut, settings.small
+    )
     clock, losses = time.monotonic(), []
     for batch in batches((pool, real), mixture, settings.seed, trainer.step, settings.steps, settings.workers):
         losses.append(trainer.update(batch))
@@ -226,10 +233,13 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--real-share", type=float, default=0.2)
+    parser.add_argument("--cut", type=float, default=0.3, help="share of the batches of clips that have cuts in them")
     parser.add_argument("--small", action="store_true", help="smaller pictures, twice as many a second")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from-scratch", action="store_true", help="do without the ImageNet weights")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--packaged", type=Path, help="start from the weights in depthcast-nano.onnx")
+    start.add_argument("--from-scratch", action="store_true", help="do without the ImageNet weights")
     parser.add_argument(
         "--memory-only", action="store_true", help="leave the single-frame network as it is, train its memory"
     )
