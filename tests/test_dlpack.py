@@ -13,7 +13,7 @@ from stream.estimator import DepthEstimator
 from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice
 from tests.fakes import FakeSession, textured
-from tests.test_tensorrt import MASKED, toy
+from tests.toy_engine import MASKED, toy
 
 
 class Owner:
