@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.session import Session
+from engines.window import FeatureWindow
 from export.config import CONFIGS
 from export.describe import vda_spec
 from export.graph import VdaStep
 from export.model.depth import VideoDepthAnything
 from export.model.temporal import TemporalModule
 from export.reference import TorchSession
-from stream.window import FeatureWindow
 from tests.standin import golden, manifest, network, normalised
 
 MAX_ERROR, MEAN_ERROR = 2e-3, 1e-4

@@ -14,13 +14,13 @@ from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession, OnnxWindowSession, load_graph, load_spec
 from engines.spec import ModelSpec, Precision, sha256_of
 from engines.tensorrt import TensorRtSession
+from engines.window import FeatureWindow
 from export.config import CONFIGS
 from export.errors import ParityError
 from export.reference import TorchSession
 from export.to_onnx import Parity, export_step, export_window
 from stream.offline import offline
 from stream.preprocess import resize_map
-from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice
 from tests.fakes import frame
 from tests.graph_network import GraphNetwork

@@ -17,9 +17,9 @@ from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession
 from engines.openvino import OpenVinoSession, OpenVinoWindowSession
 from engines.spec import sha256_of
+from engines.window import FeatureWindow
 from export.config import CONFIGS
 from export.to_onnx import Parity, export_step, export_window
-from stream.window import FeatureWindow
 from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import stream
 

@@ -16,7 +16,7 @@ from engines.errors import EngineError, OutOfDeviceMemory, SpecError, StepError
 from engines.lanes import ALIGNMENT, lay_out
 from engines.spec import VDA_WINDOW
 from engines.tensorrt import TensorRtSession, TensorRtWindowSession
-from stream.window import FeatureWindow
+from engines.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
 from tests.toy_engine import spec_of, toy, wanted_map
 

@@ -14,7 +14,7 @@ from engines.lanes import ALIGNMENT
 from engines.session import StepPlan
 from engines.spec import VDA_WINDOW, ModelSpec, WindowRule
 from engines.tensorrt import TensorRtCache, TensorRtSession
-from stream.window import FeatureWindow
+from engines.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
 from tests.toy_engine import MASKED, spec_of, toy, wanted_map
 

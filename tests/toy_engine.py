@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.spec import VDA_WINDOW, CacheSpec, ModelSpec, Unit, WindowRule
 from engines.tensorrt import TensorRtSession
-from stream.window import frames_of
+from engines.window import frames_of
 from tests.fake_device import FakeDevice, FakeNetwork
 
 MASKED = WindowRule(tuple(range(7, -1, -1)), young="mask", first_alone=False)
