@@ -33,6 +33,7 @@ from engines.spec import Unit
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.raw.codec import decode
 from stream.raw.header import Kind
+from stream.raw.payload import Unpacker
 from stream.sinks.raw import RawSink
 from stream.sources.synthetic import SyntheticSource
 
@@ -146,6 +147,7 @@ def hear(address: str) -> None:
     As JSON on standard output; times are nanoseconds.
     """
     rows: list[tuple[int, int, int, int, int]] = []
+    unpacker = Unpacker()
     with connect(address, max_size=None, compression=None) as socket:
         while True:
             try:
@@ -153,7 +155,7 @@ def hear(address: str) -> None:
             except ConnectionClosed:
                 break
             began, began_cpu = time.monotonic_ns(), time.thread_time_ns()
-            header = decode(message).header
+            header = decode(message, unpacker).header
             now = time.monotonic_ns()
             spent = time.thread_time_ns() - began_cpu
             rows.append((header.pts, now - header.captured_ns, now - began, len(message), spent))

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import tables
+from benchmarks import nettables, tables
 from benchmarks.tables import Result
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def section(kinds: Kinds) -> str:
     """What stands in the README."""
     parts = (
         ("One frame, from decoded picture to map; decoding and encoding left out:", tables.latency, "latency"),
-        ("Glass to glass, from the camera's clock to the viewer's:", tables.live, "live"),
+        ("Glass to glass, from the camera's clock to the viewer's:", nettables.live, "live"),
         (ACCURACY, tables.accuracy, "accuracy"),
         ("", tables.motion_notes, "accuracy"),
         ("", lambda _: plot(kinds, "accuracy.svg", "docs/plots"), "accuracy"),
@@ -119,9 +119,11 @@ def speed_chapters(kinds: Kinds) -> dict[str, list[str]]:
     return {
         "Latency": [tables.latency(kinds.get("latency", []))],
         "Glass to glass": [
-            tables.live(kinds.get("live", [])),
-            explained("A viewer that is too slow, on purpose:", tables.live_slow(kinds.get("live_slow", []))),
+            nettables.live(kinds.get("live", [])),
+            explained("A viewer that is too slow, on purpose:", nettables.live_slow(kinds.get("live_slow", []))),
         ],
+        "Raw depth": [nettables.raw(kinds.get("raw", []))],
+        "Service": [nettables.service(kinds.get("service", []))],
         "Streams": [tables.throughput(kinds.get("throughput", [])), plot(kinds, "throughput.svg")],
         "TensorRT": [tables.gpu(kinds.get("gpu", []))],
         "Scaling": [

@@ -327,36 +327,6 @@ def operators(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def live(results: list[Result]) -> str:
-    """Glass to glass."""
-    rows = [
-        (each["transport"], *(f"{each[name]:.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")), place(each["machine"]))
-        for each in sorted(results, key=lambda each: str(each["transport"]))
-    ]
-    return table(("transport", "p50, ms", "p95, ms", "p99, ms", "machine"), rows)
-
-
-def live_slow(results: list[Result]) -> str:
-    """Viewers that are too slow, on purpose."""
-    rows = [
-        (
-            each["transport"],
-            f"{each['hold_ms']:.0f}",
-            len(each["p95_ms_by_minute"]),
-            f"{each['first_minute_p95_ms']:.0f}",
-            f"{each['last_minute_p95_ms']:.0f}",
-        )
-        for each in results
-    ]
-    heads = ("transport", "a picture is looked at for, ms", "minutes", "p95 of the first minute, ms", "of the last, ms")
-    return table(heads, rows)
-
-
-def place(where: Result | str) -> str:
-    """A machine, described by its conditions or by words."""
-    return where if isinstance(where, str) else machine(where)
-
-
 def gpu(results: list[Result]) -> str:
     """TensorRT engines."""
     rows = [

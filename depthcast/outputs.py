@@ -14,6 +14,7 @@ from depthcast.live import LiveRun
 from depthcast.sensing import NO_SENSING, Sensing
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from engines.spec import ModelSpec
 from stream.colour import Colormap
 from stream.dataouts import FoxgloveServe, RawServe, ZenohOut
 from stream.sinks import NullSink, Sink
@@ -114,7 +115,7 @@ def opened_outputs(
             elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
                 sink = opened_data_file(uri.path, run.info, sensing)
             else:
-                sink = _opened(uri, run.info, look, run.spec.name, sound_of)
+                sink = _opened(uri, run.info, look, run.spec, sound_of)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
@@ -127,26 +128,34 @@ def _over_webrtc(
     # Neither the web framework nor aiortc is loaded for runs that have no use for them.
     from depthcast.service.webrtc import brought, viewed
 
-    painter = Painter(run.info, look.colormap, look.resolution, look.side_by_side)
+    painter = _painter(run.info, look)
     if isinstance(uri, WhipPublish):
         return nullcontext(brought(uri, run.info, painter, settings))
     return viewed(uri, run, painter, settings, ports)
 
 
+def _painter(info: SourceInfo, look: Look) -> Painter:
+    return Painter(info, look.colormap, look.resolution, look.side_by_side)
+
+
 def _opened(
-    uri: FileOut | RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, model: str, sound_of: Path | None
+    uri: FileOut | RtspPublish | RtspServe | NullOut,
+    info: SourceInfo,
+    look: Look,
+    spec: ModelSpec,
+    sound_of: Path | None,
 ) -> Sink:
     match uri:
         case NullOut():
             return NullSink()
         case RtspServe():
-            return RtspServeSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
+            return RtspServeSink(uri, info, _painter(info, look), spec.unit)
         case RtspPublish():
-            return RtspPublishSink(uri, info, Painter(info, look.colormap, look.resolution, look.side_by_side))
+            return RtspPublishSink(uri, info, _painter(info, look), spec.unit)
         case FileOut(path):
             match path.suffix.lower():
                 case ".npz":
-                    return NpzSink(path, info, model)
+                    return NpzSink(path, info, spec.name)
                 case ".mkv":
                     return Gray16Sink(path, info)
                 case _:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from stream.barcode import read
 from stream.preprocess import to_rgb
 from stream.raw.codec import decode
+from stream.raw.payload import Unpacker
 from stream.sources.choose import open_source
 from stream.uris import parse_source
 
@@ -35,10 +36,11 @@ def images(transport: str, url: str) -> Iterator[NDArray[np.uint8] | av.VideoFra
         case "ws":
             from websockets.sync.client import connect
 
+            unpacker = Unpacker()
             with connect(url, max_size=None, max_queue=1) as socket:
                 for message in socket:
                     assert isinstance(message, bytes)
-                    yield shades(decode(message).depth)
+                    yield shades(decode(message, unpacker).depth)
         case _:
             with open_source(parse_source(url)) as source:
                 yield from (frame.picture for frame in source)

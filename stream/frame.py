@@ -74,3 +74,9 @@ def held(last: DepthFrame, now_ns: int) -> DepthFrame:
     age_ns = now_ns - frame.captured_ns
     pts = frame.pts + max(1, round(age_ns / (frame.time_base * 10**9)))
     return replace(last, frame=replace(frame, pts=pts, captured_ns=now_ns), reset=False, stale=True)
+
+
+def after(depth_frame: DepthFrame, pts: int) -> DepthFrame:
+    """As it is where its time is after `pts`, else at the next tick."""
+    frame = depth_frame.frame
+    return depth_frame if frame.pts > pts else replace(depth_frame, frame=replace(frame, pts=pts + 1))

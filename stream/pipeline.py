@@ -11,7 +11,7 @@ from functools import partial
 
 from engines.errors import StepError
 from stream.controls import Controls
-from stream.frame import DepthFrame, Frame, held
+from stream.frame import DepthFrame, Frame, after, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import Rhythm
 from stream.sinks import Sink, Watched
@@ -92,6 +92,8 @@ class _Run:
         self._rhythm = Rhythm(source.info.rate)
         self._flicker = Flicker()
         self._last: DepthFrame | None = None
+        self._shown_pts: int | None = None
+        """Of what was given to the sinks last, once a map was held: its time may be a little ahead of the source's."""
         self._ages = StageTimes()
         self._frames: Mailbox[Frame] = Mailbox(1, overflow)
         self._outboxes: dict[str, Mailbox[DepthFrame]] = {
@@ -140,6 +142,9 @@ class _Run:
         transform = estimate.apply if isinstance(estimate, OverFrames) else partial(self._stepped, estimate)
         frames = self._live_frames(progress) if self._source.info.live else self._frames
         for depth_frame in transform(frames):
+            if self._shown_pts is not None:
+                depth_frame = after(depth_frame, self._shown_pts)
+                self._shown_pts = depth_frame.frame.pts
             self._last = depth_frame
             self._give(depth_frame)
             self._frames_out += 1
@@ -198,7 +203,9 @@ class _Run:
         age_ns = now_ns - self._last.frame.captured_ns
         if age_ns < self._rhythm.away_after_s(self._stale_after_s) * 1e9:
             return
-        self._give(held(self._last, now_ns))
+        shown = held(self._last, now_ns)
+        self._shown_pts = shown.frame.pts
+        self._give(shown)
         self._held_ns = now_ns
         self._held += 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,13 @@ def tiny_window(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import exported
 
     return exported.tiny_window(tmp_path_factory.mktemp("tiny_window"))
+
+
+@pytest.fixture
+def no_thread_stays() -> Iterator[None]:
+    """Fails the test that leaves a thread running."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name

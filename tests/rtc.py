@@ -1,13 +1,16 @@
-"""A running WebRTC output on 127.0.0.1, and what its viewers see."""
+"""A running WebRTC output on 127.0.0.1, what its viewers see, and the offers that they make."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+
+from aiortc import RTCRtpReceiver
 
 from depthcast.service.app import create_app
 from depthcast.service.server import serving
@@ -22,11 +25,12 @@ from stream.sinks.webrtc import Viewing, WebRtcSink
 from stream.sinks.whip import WhipPublishSink
 from stream.sources.paced import Paced
 from stream.sources.synthetic import SyntheticSource
-from stream.webrtc.corrections import Ice
+from stream.webrtc.corrections import Ice, Peer
 from stream.webrtc.watch import watch
 from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession
 
+SDP = {"Content-Type": "application/sdp"}
 LOOPBACK = Ice(("127.0.0.1",))
 HEIGHT, WIDTH = 120, 160
 
@@ -69,6 +73,11 @@ def numbers(url: str, count: int = 6, token: str | None = None) -> list[int | No
         ]
 
 
+def is_rising(seen: list[int | None]) -> bool:
+    """All could be read, and each is larger than the one before."""
+    return None not in seen and seen == sorted(set(seen))  # type: ignore[type-var]
+
+
 @contextmanager
 def published(url: str, token: str | None = None, timeout_s: float = 2.0) -> Iterator[WhipPublishSink]:
     """The test scene beside its depth, brought to a server."""
@@ -87,3 +96,34 @@ def published(url: str, token: str | None = None, timeout_s: float = 2.0) -> Ite
     finally:
         stop.set()
         running.join()
+
+
+def offer(codecs: str | None = None, direction: str = "recvonly") -> str:
+    """A browser's, without a peer behind it."""
+
+    async def made() -> str:
+        peer = Peer(LOOPBACK)
+        transceiver = peer.addTransceiver("video", direction=direction)
+        known = RTCRtpReceiver.getCapabilities("video")
+        assert known is not None
+        if codecs is not None:
+            transceiver.setCodecPreferences([one for one in known.codecs if re.search(codecs, one.mimeType)])
+        await peer.setLocalDescription()
+        try:
+            return str(peer.localDescription.sdp)
+        finally:
+            await peer.close()
+
+    return asyncio.run(made())
+
+
+def lose_every(peer: Peer, count: int) -> None:
+    """One in `count` of the datagrams that go to it."""
+    transport = peer.getTransceivers()[0].receiver.transport.transport
+    send, sent = transport._send, iter(range(1 << 30))
+
+    async def lossy(data: bytes) -> None:
+        if next(sent) % count:
+            await send(data)
+
+    transport._send = lossy

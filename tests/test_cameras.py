@@ -35,8 +35,7 @@ from stream.webrtc.loop import LoopThread
 from stream.webrtc.notes import CHANNEL
 from tests.conditions import until
 from tests.fakes import FakeSession
-from tests.rtc import HEIGHT, LOOPBACK, WIDTH
-from tests.test_webrtc_viewers import SDP, offer
+from tests.rtc import HEIGHT, LOOPBACK, SDP, WIDTH, offer
 
 
 @pytest.fixture(autouse=True)

@@ -31,8 +31,9 @@ def run(clip: Path, output: Path, *options: str) -> int:
 
 
 def video(path: Path) -> tuple[list[av.VideoFrame], bool]:
-    """All frames of a file and whether it has sound."""
+    """All frames of a file and whether it has sound; ours are H.264 or FFV1, by name."""
     with av.open(path) as container:
+        assert container.streams.video[0].codec_context.name == {".mp4": "h264", ".mkv": "ffv1"}[path.suffix]
         return list(container.decode(video=0)), bool(container.streams.audio)
 
 

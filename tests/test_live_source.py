@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import threading
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,17 +27,10 @@ from tests.certificates import self_signed
 from tests.fakes import FakeSession, ListSink
 from tests.videos import gray_levels, write_video
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 SMALL = [jpeg(image) for image in gray_levels(8)]
 LARGE = [jpeg(image) for image in gray_levels(8, 96, 128)]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 def at_once(closing: threading.Event, _seconds: float) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -44,14 +44,7 @@ from tests.fakes import FakeCache, FakeSession, spec
 from tests.tiny import tiny_network
 from tests.videos import gray_levels
 
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 def frames_in(path: Path) -> int:

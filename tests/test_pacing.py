@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from stream.pacing import TICKS_PER_S, LiveClock, Pace, Rhythm, wait_before_try_s
+from stream.sources.choose import open_source
 from stream.sources.limited import Limited
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
+from stream.uris import parse_source
 from tests.fakes import ListSource, clip
 from tests.tiny import make_clip
 
@@ -93,6 +95,14 @@ def test_a_paced_source_is_live_and_waits_for_each_frame() -> None:
     assert source.info.live
     assert time.waits == [0, *[pytest.approx(1 / 30, abs=1e-5)] * 3]
     assert [frame.captured_ns for frame in frames] == [round(1e9 * (5 + n / 30)) for n in range(4)]
+
+
+@pytest.mark.parametrize(("pace", "live"), [("", True), ("&realtime=0", False)])
+def test_the_scene_is_as_its_address_says(pace: str, live: bool) -> None:
+    with open_source(parse_source(f"test:?size=64x48&rate=120&frames=3{pace}")) as source:
+        info = source.info
+        assert (info.width, info.height, info.rate, info.live) == (64, 48, Fraction(120), live)
+        assert [frame.pts * frame.time_base for frame in source] == [0, Fraction(1, 120), Fraction(2, 120)]
 
 
 def test_a_paced_source_ends_when_it_is_closed() -> None:

@@ -6,6 +6,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -230,6 +233,31 @@ def test_a_paused_run_holds_its_last_map_and_goes_on_with_the_newest_frame() -> 
     assert not {1, 2, 3, 4, 5}.intersection(fresh)
     assert stats.held >= 1
     assert {one.frame.index for one in sink.taken if one.stale} == {0}
+
+
+def test_times_rise_also_where_a_source_that_is_back_is_behind_what_was_held() -> None:
+    held = threading.Event()
+
+    class Behind(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            frames = super().__iter__()
+            first = next(frames)
+            yield first
+            assert held.wait(10)
+            for tick, frame in enumerate(frames, 1):
+                yield replace(frame, pts=first.pts + tick)
+
+    class Seen(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            super().write(depth_frame)
+            if depth_frame.stale:
+                held.set()
+
+    sink, estimator = Seen(), step()
+    fine = [replace(frame, pts=0, time_base=Fraction(1, 90_000)) for frame in clip(4)]
+    run(Behind(fine, live=True), estimator.step, [sink], stale_after_s=0.01)
+    assert sink.taken[-1].frame.index == 3
+    assert all(a.frame.pts < b.frame.pts for a, b in pairwise(sink.taken))
 
 
 def test_a_reset_that_was_wished_for_comes_with_the_next_frame() -> None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 import av
 import pytest
 
+from engines.spec import Unit
 from stream.barcode import read
 from stream.estimator import DepthEstimator
 from stream.pipeline import run
@@ -25,14 +26,7 @@ from stream.sources.synthetic import SyntheticSource
 from stream.uris import Login, Remote, RtspPublish, Transport
 from tests.fakes import FakeSession
 
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 def at_once(closing: threading.Event, _seconds: float) -> None:
@@ -52,7 +46,7 @@ def published(
     """The test scene beside its depth, at 30 frames a second."""
     source = Paced(SyntheticSource(120, 160, Fraction(30)))
     uri = RtspPublish(Remote("rtsp", "127.0.0.1", port, "/depth", "", login), transport)
-    sink = RtspPublishSink(uri, source.info, Painter(source.info, side_by_side=True), timeout_s, at_once)
+    sink = RtspPublishSink(uri, source.info, Painter(source.info, side_by_side=True), Unit.METRE, timeout_s, at_once)
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
     running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
     running.start()
@@ -126,7 +120,7 @@ class RawServer:
             head += line() or b"\r\n\r\n"
         text = head.decode()
         if found := re.search(r"Content-Length: (\d+)", text):
-            rest(int(found[1]))
+            text += rest(int(found[1])).decode()
         self.taken.append(text)
         sequence = re.search(r"CSeq: (\d+)", text)
         words = self._answered(text) if sequence else None
@@ -158,6 +152,7 @@ def test_a_server_that_asks_who_we_are_is_told() -> None:
     assert methods[-1] == "TEARDOWN"
     assert not any("s3cret" in text for text in server.taken)
     assert "Session: 12\r\n" in server.taken[3]
+    assert "i=depth, metre; near is bright\r\n" in server.taken[1]
 
 
 def test_a_wrong_password_is_not_tried_for_ever_on_one_connection(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +168,7 @@ def test_a_server_that_never_answers_stops_neither_the_run_nor_its_end() -> None
     server = RawServer(lambda _: None)
     source = SyntheticSource(120, 160, frames=60)
     uri = RtspPublish(Remote("rtsp", "127.0.0.1", server.port, "/depth"))
-    sink = RtspPublishSink(uri, source.info, Painter(source.info), timeout_s=2)
+    sink = RtspPublishSink(uri, source.info, Painter(source.info), Unit.METRE, timeout_s=2)
     began = time.monotonic()
     stats = run(source, DepthEstimator(FakeSession()).step, [sink])
     assert time.monotonic() - began < 1.9
@@ -185,6 +180,6 @@ def test_a_server_that_never_answers_stops_neither_the_run_nor_its_end() -> None
 def test_an_absent_server_is_no_error() -> None:
     source = SyntheticSource(120, 160, frames=5)
     uri = RtspPublish(Remote("rtsp", "127.0.0.1", free_port(), "/depth"))
-    sink = RtspPublishSink(uri, source.info, Painter(source.info), wait=at_once)
+    sink = RtspPublishSink(uri, source.info, Painter(source.info), Unit.METRE, wait=at_once)
     assert run(source, DepthEstimator(FakeSession()).step, [sink]).frames_out == 5
     assert sink.connections == 0

@@ -24,7 +24,9 @@ from stream.camera import Intrinsics, Lens, LensModel
 from stream.errors import RawError
 from stream.frame import DisplayRange
 from stream.raw.codec import Encoder, decode, message
+from stream.raw.codes import Codes
 from stream.raw.header import SIZE, Kind, RawHeader
+from stream.raw.payload import Unpacker
 from tests.fakes import depth_frame
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +63,28 @@ def test_every_bit_survives(kind: Kind, data: st.DataObject) -> None:
     assert np.array_equal(received.values.view(bits.dtype), bits)
     _, _, read = raw_reader.read(message(sent, values))
     assert np.array_equal(read.view(bits.dtype), bits)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("shape", [(211, 640), (479, 333), (3, 70001), (70001, 1)])
+def test_every_bit_of_a_map_larger_than_a_block_survives(kind: Kind, shape: tuple[int, int]) -> None:
+    dtype = np.dtype(TYPES[kind])
+    values = np.frombuffer(np.random.default_rng(1).bytes(shape[0] * shape[1] * dtype.itemsize), dtype).reshape(shape)
+    sent = message(header_of(kind, values), values)
+    assert decode(sent).values.tobytes() == values.tobytes()
+    assert raw_reader.read(sent)[2].tobytes() == values.tobytes()
+
+
+def test_an_unpacker_that_is_kept_leaves_earlier_maps_alone() -> None:
+    unpacker, rng = Unpacker(), np.random.default_rng(2)
+    maps = [rng.integers(0, 2**16, shape, np.uint16) for shape in ((20, 30), (20, 30), (7, 5), (20, 30))]
+    sent = [message(header_of(Kind.UINT16, values), values) for values in maps]
+    got = []
+    for one in sent:
+        got.append(decode(one, unpacker).values)
+        with pytest.raises(RawError, match=r"damaged|belong to its size"):
+            decode(one[:SIZE] + bytes(len(one) - SIZE), unpacker)
+    assert all(np.array_equal(values, received) for values, received in zip(maps, got, strict=True))
 
 
 @given(
@@ -121,6 +145,19 @@ def test_a_frame_becomes_a_message_with_all_that_is_known_of_it() -> None:
     assert got.values.tolist() == [[1, 500, 0], [0, 65535, 65535]]
     expected = np.array([[0.001, 0.5, np.nan], [np.nan, 65.535, 65.535]], np.float32)
     assert np.array_equal(got.depth, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.001, 0.0), (0.0003, -1.5)])
+def test_codes_of_a_map_with_holes_in_some_blocks(scale: float, offset: float) -> None:
+    depth = np.random.default_rng(3).uniform(0.1, 15, (400, 640)).astype(np.float32)
+    depth[110:115, ::3] = np.nan
+    depth[210, :4] = np.inf, -np.inf, 3e30, -3e30
+    depth[310, :5] = 0, 1e-9, 65.535, 65.6, -1
+    steps = np.rint(depth * np.float32(1 / scale) - np.float32(offset / scale))
+    expected = np.where(np.isfinite(depth), np.clip(steps, 1, 65535), 0)
+    codes = Codes(scale, offset).encode(depth)
+    assert np.array_equal(codes, expected)
+    assert np.array_equal(np.isnan(Codes(scale, offset).decode(codes)), ~np.isfinite(depth))
 
 
 @given(arrays.arrays(np.float32, SHAPES, elements=st.floats(-1e6, 1e6, width=32)))

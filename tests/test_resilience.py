@@ -29,14 +29,7 @@ from tests.fakes import FakeSession, ListSink
 from tests.rtsp_camera import RtspCamera
 from tests.videos import gray_levels, write_video
 
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 def at_once(closing: threading.Event, _seconds: float) -> None:

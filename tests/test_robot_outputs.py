@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from stream.raw.codec import decode
 from stream.recorded import read
 from tests.fakes import ListSource, depth_frame, frame, textured
 
+ROOT = Path(__file__).parent.parent
 CAMERA = Intrinsics(24, 32, 30.25, 30.5, 15.5, 11.75)
 BENT = replace(CAMERA, lens=Lens(LensModel.EQUIDISTANT, (0.1, 0.0, -0.01, 0.002)))
 INFO = ListSource([frame(np.zeros((24, 32, 3), np.uint8))]).info
@@ -160,6 +163,25 @@ def test_recordings_that_are_dropped_leave_nothing(tmp_path: Path, suffix: str) 
             sink.close()
         sink.abort()
         assert not list(tmp_path.iterdir())
+
+
+def test_several_sinks_may_have_one_picture_in_hand() -> None:
+    """In a process of its own: what is not made for two threads crashes or never ends."""
+    script = """
+import threading
+import numpy as np
+from stream.sinks.observation import jpeg
+from tests.fakes import frame
+
+one = frame(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8), 0)
+sinks = [threading.Thread(target=lambda: [jpeg(one) for _ in range(40)]) for _ in range(3)]
+for sink in sinks:
+    sink.start()
+for sink in sinks:
+    sink.join()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120, check=False)
+    assert ended.returncode == 0
 
 
 def test_foxglove_viewers_get_messages() -> None:

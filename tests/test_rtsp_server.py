@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
@@ -9,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
+from typing import Any
 
 import av
 import pytest
 
+from engines.spec import Unit
 from stream.barcode import read
 from stream.errors import SinkError
 from stream.estimator import DepthEstimator
@@ -30,27 +33,24 @@ from stream.uris import Login, RtspServe, parse_source
 from tests.conditions import until
 from tests.fakes import FakeSession
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 Port = int
 PLAYER = {"timeout": "5000000", "probesize": "32", "analyzeduration": "0"}
 
 
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
-
-
 @contextmanager
 def served(
-    login: Login | None = None, limits: Limits | None = None, port: int = 0, size: tuple[int, int] = (120, 160)
+    login: Login | None = None,
+    limits: Limits | None = None,
+    port: int = 0,
+    size: tuple[int, int] = (120, 160),
+    unit: Unit = Unit.RELATIVE,
 ) -> Iterator[RtspServeSink]:
     """The test scene beside its depth, at 30 frames a second."""
     source = Paced(SyntheticSource(*size, Fraction(30)))
     uri = RtspServe("127.0.0.1", port, "/depth", login)
-    sink = RtspServeSink(uri, source.info, Painter(source.info, side_by_side=True), limits or Limits())
+    sink = RtspServeSink(uri, source.info, Painter(source.info, side_by_side=True), unit, limits or Limits())
     stop = threading.Event()
     estimator = DepthEstimator(FakeSession())
     running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
@@ -103,7 +103,7 @@ def test_nothing_is_encoded_while_nobody_watches(monkeypatch: pytest.MonkeyPatch
     encoded = threading.Event()
     monkeypatch.setattr("stream.sinks.encoder.LiveEncoder.encode", lambda *_: encoded.set())
     source = SyntheticSource(120, 160, frames=5)
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info))
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info), Unit.RELATIVE)
     run(source, DepthEstimator(FakeSession()).step, [sink])
     assert not encoded.is_set()
 
@@ -132,13 +132,37 @@ def test_a_login_is_asked_for() -> None:
                 numbers(sink.port, login=login)
 
 
+@pytest.mark.parametrize("unit", Unit)
+def test_players_are_told_the_unit_and_its_polarity(unit: Unit) -> None:
+    with (
+        served(unit=unit) as sink,
+        av.open(f"rtsp://127.0.0.1:{sink.port}/depth", options=PLAYER, timeout=5) as container,
+    ):
+        assert container.metadata["comment"] == f"depth, {unit.value}; near is bright"
+
+
 def test_a_taken_port_is_refused_with_advice() -> None:
     with served() as sink, pytest.raises(SinkError, match=f"cannot listen at rtsp://@127.0.0.1:{sink.port}/depth"):
         RtspServeSink(
             RtspServe("127.0.0.1", sink.port, "/depth"),
             SyntheticSource(48, 64).info,
             Painter(SyntheticSource(48, 64).info),
+            Unit.RELATIVE,
         )
+
+
+def test_without_an_address_all_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, start = [], asyncio.start_server
+
+    async def started(welcome: Any, host: str | None, *rest: Any, **options: Any) -> asyncio.Server:
+        asked.append(host)
+        return await start(welcome, "127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(asyncio, "start_server", started)
+    info = SyntheticSource(48, 64).info
+    for host in ("", "127.0.0.1"):
+        RtspServeSink(RtspServe(host, 0, "/depth"), info, Painter(info)).close()
+    assert asked == [None, "127.0.0.1"]
 
 
 class Caller:
@@ -325,7 +349,7 @@ def test_pause_stops_the_packets_and_play_begins_with_a_key_picture() -> None:
 def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     source = SyntheticSource(480, 640)
     left = threading.Event()
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info))
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info), Unit.RELATIVE)
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
 
     def stepped(frame: Frame) -> DepthFrame:
@@ -349,7 +373,9 @@ def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.Log
 @pytest.mark.parametrize("rate", [1, 120])
 def test_slow_and_fast_sources_are_served_and_none_is_taken_for_absent(rate: int) -> None:
     source = Paced(SyntheticSource(120, 160, Fraction(rate)))
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True))
+    sink = RtspServeSink(
+        RtspServe("127.0.0.1", 0, "/depth"), source.info, Painter(source.info, side_by_side=True), Unit.RELATIVE
+    )
     stop, estimator, told = threading.Event(), DepthEstimator(FakeSession(), gap_s=3), list[Stats]()
     # Looks every 0.1 s whether the source is away: far less than a second.
     how = {"stop": stop, "stale_after_s": 0.1, "progress": told.append}

@@ -87,6 +87,21 @@ def test_clouds_come_from_a_run_and_from_its_recording(
     assert b"HEIGHT 1\n" in (later / "x0.pcd").read_bytes()
 
 
+def test_recordings_and_clouds_are_of_the_kind_that_their_names_say(tmp_path: Path, clip: Path) -> None:
+    reader = pytest.importorskip("mcap.reader", reason="needs mcap")
+    outputs = [tmp_path / name for name in ("a.mcap", "b.ros2.mcap", "%d.ply", "%d.pcd")]
+    words = [word for path in outputs for word in ("-o", str(path))]
+    assert run(tmp_path, str(clip), *words, "--camera", "fov=60", "--limits", "0.2:") == 0
+    assert (tmp_path / "0.ply").read_bytes().startswith(b"ply\n")
+    assert (tmp_path / "0.pcd").read_bytes().startswith(b"# .PCD v0.7")
+    kinds = []
+    for path in outputs[:2]:
+        with path.open("rb") as file:
+            kinds.append({schema.name for schema in reader.make_reader(file).get_summary().schemas.values()})
+    assert kinds[0] >= {"foxglove.RawImage", "foxglove.CameraCalibration", "foxglove.PointCloud"}
+    assert kinds[1] == {"sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/CompressedImage"}
+
+
 def test_relative_depth_gets_metres_from_known_points(tmp_path: Path, clip: Path) -> None:
     points = tmp_path / "points.csv"
     points.write_text("x,y,metres\n10,10,4\n50,40,2\n30,20,3\n")

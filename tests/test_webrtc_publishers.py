@@ -38,21 +38,14 @@ from stream.sources.webrtc import PublishedSource, Reception
 from stream.uris import parse_source
 from stream.webrtc.corrections import Peer
 from stream.webrtcuris import WhipPublish
+from tests.conditions import until
 from tests.fakes import FakeSession, ListSink
-from tests.rtc import LOOPBACK, published
-from tests.test_webrtc_viewers import SDP, lose_every, offer, wait_until
+from tests.rtc import LOOPBACK, SDP, is_rising, lose_every, offer, published
 from tests.tiny import tiny_network
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 @contextmanager
@@ -75,10 +68,6 @@ def numbers(frames: Iterator[Frame], count: int, width: int = 160) -> list[int |
     return [read(to_rgb(one.picture, one.height, one.width)[:, :width]) for one in taken]
 
 
-def is_rising(seen: list[int | None]) -> bool:
-    return None not in seen and seen == sorted(set(seen))  # type: ignore[type-var]
-
-
 def test_ffmpeg_publishes_leaves_and_comes_back_with_another_size(tmp_path: Path) -> None:
     with receiving() as (reception, url):
         first = ffmpeg(url, (160, 120), 40, tmp_path)
@@ -88,7 +77,7 @@ def test_ffmpeg_publishes_leaves_and_comes_back_with_another_size(tmp_path: Path
             before = [next(frames) for _ in range(6)]
             assert is_rising([read(to_rgb(one.picture, 120, 160)) for one in before])
             assert first.wait(20) == 0
-            wait_until(lambda: not reception.door.peers)
+            until(lambda: not reception.door.peers)
             second = ffmpeg(url, (192, 144), 300, tmp_path)
             after = next(frame for frame in frames if frame.height == 144)
             assert source.reconnects == 1
@@ -108,7 +97,7 @@ def test_our_own_publisher_is_received_and_comes_back_when_the_server_does() -> 
                 assert (source.info.height, source.info.width) == (120, 320)
                 assert is_rising(numbers(iter(source), 6))
             assert sink.connections == times
-            wait_until(lambda: not sink.audience.viewers)
+            until(lambda: not sink.audience.viewers)
 
 
 def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
@@ -118,10 +107,10 @@ def test_the_last_map_is_held_until_a_publisher_is_back() -> None:
             source = opened.enter_context(PublishedSource(reception, 20))
             running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
             running.start()
-            wait_until(lambda: len(sink.taken) > 5)
-        wait_until(lambda: any(frame.stale for frame in sink.taken))
+            until(lambda: len(sink.taken) > 5)
+        until(lambda: any(frame.stale for frame in sink.taken))
         with published(url):
-            wait_until(lambda: sink.taken and not sink.taken[-1].stale)
+            until(lambda: sink.taken and not sink.taken[-1].stale)
         stop.set()
         running.join()
     states = [key for key, _ in groupby(frame.stale for frame in sink.taken)]
@@ -150,8 +139,8 @@ def test_the_newest_publisher_is_heard() -> None:
         frames = iter(source)
         next(frames)
         with published(url) as second:
-            wait_until(lambda: source.reconnects)
-            wait_until(lambda: not first.audience.viewers or first.connections > 1)
+            until(lambda: source.reconnects)
+            until(lambda: not first.audience.viewers or first.connections > 1)
             assert second.connections
             next(frames)
 
@@ -188,7 +177,7 @@ class Growing(VideoStreamTrack):
         return picture
 
 
-async def publishing(url: str, lossy: bool, until: Callable[[], Awaitable[None]]) -> str:
+async def publishing(url: str, lossy: bool, ended: Callable[[], Awaitable[None]]) -> str:
     """aiortc's own encoder, with sound; says what was answered."""
     peer = Peer(LOOPBACK)
     peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
@@ -199,7 +188,7 @@ async def publishing(url: str, lossy: bool, until: Callable[[], Awaitable[None]]
     await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
     if lossy:
         lose_every(peer, 7)
-    await until()
+    await ended()
     await peer.close()
     return answer.text
 
@@ -210,10 +199,10 @@ def test_a_size_that_changes_in_mid_stream_arrives_and_sound_is_declined(lossy: 
     with receiving() as (reception, url):
         ended = threading.Event()
 
-        async def until() -> None:
+        async def enough() -> None:
             await asyncio.to_thread(ended.wait)
 
-        publisher = threading.Thread(target=lambda: answers.append(asyncio.run(publishing(url, lossy, until))))
+        publisher = threading.Thread(target=lambda: answers.append(asyncio.run(publishing(url, lossy, enough))))
         publisher.start()
         with PublishedSource(reception, 20) as source:
             frames = iter(source)
@@ -263,8 +252,8 @@ def test_a_server_that_falls_silent_is_left_and_asked_again() -> None:
         assert is_rising(numbers(iter(source), 75))
         peer, _ = next(iter(reception.door._peers.values()))
         lose_every(peer, 1)
-        wait_until(lambda: sink.connections == 2, 20)
-        wait_until(lambda: source.reconnects == 1)
+        until(lambda: sink.connections == 2, 20)
+        until(lambda: source.reconnects == 1)
 
 
 def test_silence_counts_from_the_first_report_on() -> None:
@@ -323,7 +312,7 @@ def test_a_server_that_says_no_is_named_once(answer: bytes, words: str, caplog: 
         serving_it = threading.Thread(target=serve)
         serving_it.start()
         with published(f"http://127.0.0.1:{server.getsockname()[1]}/whip"):
-            wait_until(lambda: words in caplog.text)
+            until(lambda: words in caplog.text)
         ended.set()
         serving_it.join()
     assert caplog.text.count("does not take our stream") == 1

@@ -1,12 +1,10 @@
-"""WebRTC out with aiortc as viewer: in order, several at once on one encode, late, slow, on a bad link, refused."""
+"""WebRTC out with aiortc as viewer: in order, several at once on one encode, late, slow, on a bad link."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
 
@@ -15,8 +13,6 @@ import httpx
 import numpy as np
 import pytest
 from aiortc import RTCRtpReceiver, RTCSessionDescription
-from hypothesis import HealthCheck, given, settings
-from hypothesis.strategies import DataObject, data, integers, sampled_from
 
 import stream.sinks.encoder
 import stream.webrtc.watch
@@ -25,52 +21,13 @@ from stream.sinks.webrtc import Viewing
 from stream.webrtc.broadcast import Broadcast, Rate, ViewerTrack
 from stream.webrtc.coding import Codec, Coded
 from stream.webrtc.corrections import Peer
-from stream.webrtc.door import Door, OfferError, OfferRefused
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Session, begin
 from stream.webrtc.watch import watch
-from tests.rtc import HEIGHT, LOOPBACK, WIDTH, Shown, numbers, shown
+from tests.conditions import until
+from tests.rtc import HEIGHT, LOOPBACK, SDP, WIDTH, is_rising, lose_every, numbers, shown
 
-SDP = {"Content-Type": "application/sdp"}
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
-
-
-def wait_until(true: Callable[[], object], limit_s: float = 10) -> None:
-    end_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-
-
-def offer(codecs: str | None = None, direction: str = "recvonly") -> str:
-    """A browser's, without a peer behind it."""
-
-    async def made() -> str:
-        peer = Peer(LOOPBACK)
-        transceiver = peer.addTransceiver("video", direction=direction)
-        known = RTCRtpReceiver.getCapabilities("video")
-        assert known is not None
-        if codecs is not None:
-            transceiver.setCodecPreferences([one for one in known.codecs if re.search(codecs, one.mimeType)])
-        await peer.setLocalDescription()
-        try:
-            return str(peer.localDescription.sdp)
-        finally:
-            await peer.close()
-
-    return asyncio.run(made())
-
-
-def is_rising(seen: list[int | None]) -> bool:
-    return None not in seen and seen == sorted(set(seen))  # type: ignore[type-var]
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 def test_a_viewer_sees_the_scene_in_order() -> None:
@@ -99,7 +56,7 @@ def test_three_viewers_share_one_encode() -> None:
 def test_nothing_is_encoded_while_nobody_watches() -> None:
     with shown() as output:
         numbers(output.url, 3)
-        wait_until(lambda: not output.sink.audience.viewers)
+        until(lambda: not output.sink.audience.viewers)
         encoded = output.sink.audience.encoded
         assert encoded
         # A second viewer comes when there has been time for many more.
@@ -146,7 +103,7 @@ def test_a_viewer_that_knows_no_h264_is_sent_vp8() -> None:
     with shown() as output:
         answer, width = asyncio.run(viewed(output.url))
         assert is_rising(numbers(output.url))
-        assert output.sink._encoding._encoders.keys() == {Codec.VP8, Codec.H264}
+        assert output.sink._encoders.keys() == {Codec.VP8, Codec.H264}
     assert "H264" not in answer
     assert width == 2 * WIDTH
 
@@ -182,17 +139,6 @@ def test_a_viewer_on_a_bad_link_harms_no_other() -> None:
     assert len(after) == 10
     steps = [b - a for a, b in pairwise(one for one in good if one is not None)]
     assert np.median(steps) <= 2
-
-
-def lose_every(peer: Peer, count: int) -> None:
-    transport = peer.getTransceivers()[0].receiver.transport.transport
-    send, sent = transport._send, iter(range(1 << 30))
-
-    async def lossy(data: bytes) -> None:
-        if next(sent) % count:
-            await send(data)
-
-    transport._send = lossy
 
 
 def test_a_viewer_that_takes_nothing_is_bounded_and_counted() -> None:
@@ -275,138 +221,3 @@ def test_rates_are_those_of_the_last_two_seconds() -> None:
         rate.add(tenth / 10, 1000)
     assert rate.bits_per_s(9.9) == pytest.approx(80_000, rel=0.1)
     assert rate.bits_per_s(20) == 0
-
-
-def test_more_viewers_than_there_are_places_are_asked_to_come_later() -> None:
-    with shown(Viewing(viewers=1)) as output:
-        with closing(watch(output.url)) as pictures:
-            next(pictures)
-            full = httpx.post(output.url, content=offer(), headers=SDP)
-            assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
-            assert "1 here already" in full.text
-        wait_until(lambda: not output.sink.door.peers)
-        assert is_rising(numbers(output.url))
-
-
-def test_who_never_connects_gives_the_place_up() -> None:
-    with shown(Viewing(viewers=1)) as output:
-        output.sink.door._connect_s = 0.3
-        assert httpx.post(output.url, content=offer(), headers=SDP).status_code == 201
-        wait_until(lambda: not output.sink.door.peers)
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "status", "words"),
-    [
-        ("v=0", "text/plain", 415, "must be application/sdp"),
-        ("hello", "application/sdp", 400, "no SDP"),
-        ("v=0\r\ns=-\r\n", "application/sdp", 400, "no DTLS fingerprint"),
-        ("v=0\r\n" + "a=x\r\n" * 20_000, "application/sdp", 413, "65536"),
-        ("AUDIO", "application/sdp", 400, "no video"),
-        ("NO-ICE", "application/sdp", 400, "cannot be used"),
-        ("SENDONLY", "application/sdp", 422, "wants no video"),
-        ("H265", "application/sdp", 422, "H.264"),
-    ],
-)
-def test_bad_offers_are_refused_with_a_reason(body: str, kind: str, status: int, words: str, served: Shown) -> None:
-    made = {
-        "AUDIO": lambda: offer().replace("m=video", "m=audio"),
-        "NO-ICE": lambda: re.sub("a=ice-.*\r\n", "", offer()),
-        "SENDONLY": lambda: offer(direction="sendonly"),
-        "H265": lambda: re.sub("VP8|H264|rtx", "H265", offer()),
-    }
-    answer = httpx.post(served.url, content=made[body]() if body in made else body, headers={"Content-Type": kind})
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/plain; charset=utf-8")
-    assert words in answer.text
-    assert not served.sink.door.peers
-
-
-@pytest.fixture
-def served() -> Iterator[Shown]:
-    with shown(rate=5) as output:
-        yield output
-
-
-def test_the_endpoint_says_what_it_takes(served: Shown) -> None:
-    answer = httpx.options(served.url)
-    assert answer.status_code == 204
-    assert answer.headers["Accept-Post"] == "application/sdp"
-    assert not [name for name in answer.headers if name.startswith("access-control")]
-
-
-def test_pages_of_other_sites_come_in_with_a_token_only(served: Shown) -> None:
-    other = {**SDP, "Origin": "https://elsewhere.example"}
-    assert httpx.post(served.url, content=offer(), headers=other).status_code == 403
-    assert httpx.post(served.url, content=offer(), headers={**SDP, "Host": "elsewhere.example"}).status_code == 403
-    with shown(token="s3cret") as output:
-        asked = httpx.options(output.url, headers={"Origin": "https://elsewhere.example"})
-        assert asked.headers["Access-Control-Allow-Origin"] == "*"
-        assert "DELETE" in asked.headers["Access-Control-Allow-Methods"]
-        assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
-        begun = httpx.post(output.url, content=offer(), headers={**other, "Authorization": "Bearer s3cret"})
-        assert begun.status_code == 201
-        assert "Location" in begun.headers["Access-Control-Expose-Headers"]
-
-
-def test_a_session_is_a_resource(served: Shown) -> None:
-    begun = httpx.post(served.url, content=offer(), headers=SDP)
-    assert begun.status_code == 201
-    assert begun.headers["Content-Type"] == "application/sdp"
-    assert "a=sendonly" in begun.text
-    assert "a=candidate:" in begun.text
-    session = httpx.URL(served.url).join(begun.headers["Location"])
-    candidate = "a=mid:0\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\na=candidate:2 1 udp 1 x.local 9 typ host\r\n"
-    trickle = {"Content-Type": "application/trickle-ice-sdpfrag"}
-    assert httpx.patch(session, content=candidate, headers=trickle).status_code == 204
-    assert httpx.patch(session, content="a=candidate:1 1\r\n", headers=trickle).status_code == 400
-    assert httpx.patch(session, content=candidate, headers=SDP).status_code == 415
-    assert httpx.delete(session).status_code == 200
-    assert httpx.delete(session).status_code == 404
-    assert httpx.patch(session, content=candidate, headers=trickle).status_code == 404
-
-
-def test_only_those_who_know_the_token_come_in() -> None:
-    with shown(token="s3cret") as output:
-        refused = httpx.post(output.url, content=offer(), headers=SDP)
-        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert httpx.delete(f"{output.url}/x", headers={"Authorization": "Bearer s3cre"}).status_code == 401
-        assert is_rising(numbers(output.url, token="s3cret"))
-
-
-def test_viewers_are_told_when_the_output_ends() -> None:
-    with shown() as output:
-        pictures = watch(output.url)
-        next(pictures)
-        output.sink.close()
-        assert sum(1 for _ in pictures) < 30
-        late = httpx.post(output.url, content=offer(), headers=SDP)
-        assert (late.status_code, late.text) == (503, "this stream is ending\n")
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data())
-def test_offers_that_arrive_damaged_are_answered_or_refused(door: Door, data: DataObject) -> None:
-    """Never with an error of ours, and nobody stays who cannot connect."""
-    lines = OFFER.splitlines()
-    for _ in range(data.draw(integers(1, 3))):
-        place = data.draw(integers(1, len(lines) - 1))
-        line = lines[place]
-        lines[place : place + 1] = data.draw(
-            sampled_from([[], [line, line], [line[: len(line) // 2]], [line.replace("a", "0")], [lines[-1]]])
-        )
-    try:
-        answer = door.open("\r\n".join([*lines, ""])).result(10)
-    except (OfferError, OfferRefused):
-        pass
-    else:
-        assert door.close(answer.session).result(10)
-    assert not door.peers
-
-
-OFFER = offer()
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    with shown(rate=1) as output:
-        yield output.sink.door

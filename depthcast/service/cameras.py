@@ -23,11 +23,11 @@ from stream.estimator import DepthEstimator
 from stream.pipeline import run
 from stream.sinks.picture import Painter, Style
 from stream.sources.synthetic import SyntheticSource
-from stream.webrtc.camera import Camera, CameraSink
+from stream.webrtc.camera import Camera
 from stream.webrtc.coding import Codec, choose_codecs
 from stream.webrtc.corrections import Ice
 from stream.webrtc.door import Answer, Door
-from stream.webrtc.encoding import Encoding
+from stream.webrtc.encoding import BroadcastSink
 from stream.webrtc.loop import LoopEnded, LoopThread
 
 _LOG = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Cameras:
             estimator = DepthEstimator(network)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
-            sink = CameraSink(Encoding(codecs, painter, info.rate, camera.broadcast), camera.broadcast)
+            sink = BroadcastSink(codecs, painter, info.rate, camera.broadcast)
             live = LiveRun(info, network.spec, session.controls)
             session.stream = LiveStream(name, live, painter, viewers=lambda: sink.viewers)
             run(

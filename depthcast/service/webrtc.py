@@ -38,7 +38,7 @@ def viewed(
     sink = WebRtcSink(run.info, painter, ice_of(settings, uri.host), viewing)
     ports.mount(uri.host, uri.port, sessions_router(f"/whep/{uri.name}", sink.door, uri.token))
     _LOG.info("serving %s%s", uri, " to those who bring the token" if uri.token else "")
-    stream = LiveStream(uri.name, run, painter, f"whep/{uri.name}", lambda: sink.audience.viewers, uri.token)
+    stream = LiveStream(uri.name, run, painter, f"whep/{uri.name}", lambda: sink.viewers, uri.token)
     with ports.live(uri.host, uri.port, settings).listed(stream):
         yield sink
 

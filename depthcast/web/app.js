@@ -9,6 +9,8 @@ const CAMERA = "camera";
 const CAMERA_SIZE = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30, max: 60 } };
 const LOOK_EVERY_MS = 1000;
 const AGAIN_AFTER_MS = 2000;
+const NOTE_MS = 4000;
+const FAILURES = 5;
 const one = (id) => document.getElementById(id);
 
 const page = {
@@ -19,6 +21,8 @@ const page = {
   camera: null,
   wished: false,
   retry: null,
+  // Until when the status says what somebody did, in place of what goes on.
+  notedUntil: 0,
 };
 
 async function begin() {
@@ -145,7 +149,7 @@ function choose() {
 // --- what runs
 
 async function start() {
-  end();
+  end(true);
   page.wished = true;
   one("start").textContent = "Stop";
   say("Connecting…");
@@ -158,14 +162,14 @@ async function start() {
 
 async function useCamera() {
   if (!window.isSecureContext || !navigator.mediaDevices) {
-    throw new Refused(0, "Browsers give cameras to https:// pages and to localhost only: open the page that way.");
+    throw new Error("Browsers give cameras to https:// pages and to localhost only: open the page that way.");
   }
   if (!page.camera) {
     const deviceId = one("device").value;
     const video = deviceId ? { ...CAMERA_SIZE, deviceId: { exact: deviceId } } : { ...CAMERA_SIZE, facingMode: "environment" };
     page.camera = await navigator.mediaDevices.getUserMedia({ video, audio: false });
     if (!page.wished) return end();
-    page.camera.getVideoTracks()[0].addEventListener("ended", () => failed(new Refused(0, "The camera was taken away.")));
+    page.camera.getVideoTracks()[0].addEventListener("ended", () => failed(new Error("The camera was taken away.")));
   }
   one("picture-video").srcObject = page.camera;
   showPair();
@@ -181,14 +185,14 @@ async function watch(stream) {
 }
 
 async function connect(path, camera, name, colormap) {
-  const peer = new Peer(page.options.ice_servers, camera, (reason) => lost(reason));
+  const peer = new Peer(page.options.ice_servers, camera, lost);
   const video = one("depth-video");
   video.srcObject = peer.stream;
   const figures = new Figures();
   const meter = new LatencyMeter(video, peer.channel, {
     onPicture: () => figures.addPicture() === 1 && firstPicture(),
     onLatency: (latencyMs) => figures.addLatency(latencyMs),
-    onEnd: (reason) => peer.lose(reason),
+    onEnd: (reason) => peer.lose(reason, true),
   });
   const settings = name === null ? null : `live/streams/${encodeURIComponent(name)}`;
   page.session = { peer, meter, figures, name, colormap, settings, failures: 0, hasBegun: false, isChanging: false };
@@ -205,21 +209,25 @@ function firstPicture() {
   // Another may have been chosen while the connection came about.
   const { colormap } = page.session;
   if (colormap && colormap !== chosenColours()) wish({ colormap: chosenColours() });
-  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = false;
+  for (const id of ["pause", "reset"]) one(id).disabled = false;
+  showFullscreen();
   hint("");
-  say(page.session.name === null ? "Live: your camera." : `Live: ${page.session.name}.`, "live");
+  sayState(false);
 }
 
-function lost(reason) {
-  const isStream = page.session?.name !== null;
-  end(isStream);
+// isFinal: a camera is not wanted there any longer. A stream is waited for whatever was its end.
+function lost(reason, isFinal = false) {
+  stopFor(reason, page.session?.name !== null || !isFinal);
+}
+
+function stopFor(reason, isToBeContinued, afterMs = AGAIN_AFTER_MS) {
+  end(isToBeContinued);
   say(reason, "alarm");
-  hint(isStream ? "Trying again…" : reason);
-  if (isStream) again();
+  hint(isToBeContinued ? `${reason}\nTrying again…` : reason);
+  if (isToBeContinued) again(afterMs);
 }
 
 function failed(error) {
-  const isBusy = error.status === 503;
   const words = {
     NotAllowedError: "The browser was not allowed to use the camera.",
     NotFoundError: "This device has no camera.",
@@ -227,14 +235,12 @@ function failed(error) {
     OverconstrainedError: "That camera is not there any more.",
   };
   const message = words[error.name] ?? error.message;
-  const isStream = Boolean(chosenStream());
-  end(isStream && page.wished);
-  say(message, "alarm");
-  hint(message);
-  if ((isStream && error.status === 0) || isBusy) again((error.retryAfterS ?? 2) * 1000);
+  // Away, busy, or a stream that has just ended.
+  const passes = error.status === 0 || error.status === 503 || (error.status === 404 && Boolean(chosenStream()));
+  stopFor(message, page.wished && passes, error.retryAfterS && error.retryAfterS * 1000);
 }
 
-// A stream that went away is asked for again until somebody says stop.
+// What went away is asked for again until somebody says stop; a camera stays on meanwhile.
 function again(afterMs = AGAIN_AFTER_MS) {
   clearTimeout(page.retry);
   page.wished = true;
@@ -265,7 +271,8 @@ function end(isToBeContinued = false) {
     one("picture-video").srcObject = null;
     one("start").textContent = "Start";
   }
-  for (const id of ["pause", "reset", "fullscreen"]) one(id).disabled = true;
+  for (const id of ["pause", "reset"]) one(id).disabled = true;
+  showFullscreen();
   showPaused(false);
   showFigures({ latencyMs: null, fps: null, points: [] }, null);
   showPair();
@@ -277,6 +284,19 @@ function say(message, mood = "") {
   const status = one("status");
   if (status.textContent !== message) status.textContent = message;
   status.dataset.mood = mood;
+  page.notedUntil = 0;
+}
+
+function note(message, mood) {
+  say(message, mood);
+  page.notedUntil = performance.now() + NOTE_MS;
+}
+
+function sayState(paused) {
+  if (performance.now() < page.notedUntil) return;
+  const { name } = page.session;
+  if (paused) say("Paused.");
+  else say(name === null ? "Live: your camera." : `Live: ${name}.`, "live");
 }
 
 function hint(message) {
@@ -300,6 +320,13 @@ function showPaused(paused) {
   one("pause").setAttribute("aria-pressed", String(paused));
   one("pause").textContent = paused ? "Go on" : "Pause";
   one("badge").hidden = !paused;
+}
+
+// Whoever is there can leave, whatever becomes of the stream.
+function showFullscreen() {
+  const isThere = Boolean(document.fullscreenElement);
+  one("fullscreen").textContent = isThere ? "Leave full screen" : "Full screen";
+  one("fullscreen").disabled = !isThere && !page.session?.hasBegun;
 }
 
 // Camera: two videos here. A running stream: one video, which the server may have put together.
@@ -338,7 +365,8 @@ async function look() {
     session.failures = 0;
   } catch (error) {
     session.failures += 1;
-    if (error.status === 404 || session.failures > 5) {
+    // Without pictures there is nothing more to wait for.
+    if (error.status === 404 || session.failures > (figures.fps ? FAILURES : 1)) {
       if (page.session === session) lost(error.status === 404 ? "The stream has ended." : error.message);
       return;
     }
@@ -355,6 +383,7 @@ async function look() {
     : `server to screen, ±${spread} ms, median of the last second`;
   if (stream && !session.isChanging) {
     showSettings(stream);
+    sayState(stream.paused);
     one("fps-note").textContent = `${stream.model}, ${stream.width}×${stream.height}`;
   }
 }
@@ -394,7 +423,7 @@ async function wish(wishes) {
   try {
     showSettings(await change(session.settings, wishes));
   } catch (error) {
-    say(error.message, "alarm");
+    note(error.message, "alarm");
   } finally {
     session.isChanging = false;
   }
@@ -403,16 +432,16 @@ async function wish(wishes) {
 async function reset() {
   try {
     await request("POST", `${page.session.settings}/reset`);
-    say("Started anew.", "live");
+    note("Started anew.", "live");
   } catch (error) {
-    say(error.message, "alarm");
+    note(error.message, "alarm");
   }
 }
 
 async function fullscreen() {
-  const stage = one("stage");
+  const show = one("show");
   if (document.fullscreenElement) await document.exitFullscreen();
-  else if (stage.requestFullscreen) await stage.requestFullscreen();
+  else if (show.requestFullscreen) await show.requestFullscreen();
   else one("depth-video").webkitEnterFullscreen?.();
 }
 
@@ -451,16 +480,15 @@ function wire() {
   one("pause").addEventListener("click", () => {
     const paused = one("pause").getAttribute("aria-pressed") !== "true";
     showPaused(paused);
-    say(paused ? "Paused." : "Live.", paused ? "" : "live");
+    page.notedUntil = 0;
+    sayState(paused);
     wish({ paused });
   });
   one("reset").addEventListener("click", reset);
   one("fullscreen").addEventListener("click", fullscreen);
   for (const video of document.querySelectorAll("video")) video.addEventListener("resize", fitScreens);
   window.addEventListener("pagehide", () => end());
-  document.addEventListener("fullscreenchange", () => {
-    one("fullscreen").textContent = document.fullscreenElement ? "Leave full screen" : "Full screen";
-  });
+  document.addEventListener("fullscreenchange", showFullscreen);
 }
 
 begin().catch((error) => {

@@ -6,7 +6,7 @@ const GATHERING_MS = 1500;
 const CONNECTING_MS = 15000;
 
 export class Peer {
-  // camera: a MediaStream to send, or null to watch only. onEnd(reason): the connection is lost, once.
+  // camera: a MediaStream to send, or null to watch only. onEnd(reason, isFinal): the connection is lost, once.
   constructor(iceServers, camera, onEnd) {
     this.connection = new RTCPeerConnection({ iceServers });
     this.channel = this.connection.createDataChannel("frames", { ordered: false, maxRetransmits: 0 });
@@ -42,13 +42,14 @@ export class Peer {
     const place = response.headers.get("Location");
     this.resource = place && new URL(place, new URL(path, location.href)).href;
     await this.connection.setRemoteDescription({ type: "answer", sdp: await response.text() });
-    this.timer = setTimeout(() => this.lose("The server answers, but no video comes through: a firewall may stop UDP."), CONNECTING_MS);
+    this.timer = setTimeout(() => this.lose("The server answers, but no video comes through: a firewall may stop UDP.", true), CONNECTING_MS);
   }
 
-  lose(reason) {
+  // isFinal: to try again would end in the same way.
+  lose(reason, isFinal = false) {
     const onEnd = this.onEnd;
     this.close();
-    if (onEnd) onEnd(reason);
+    if (onEnd) onEnd(reason, isFinal);
   }
 
   // Ends the session here and on the server, also while the page is being left.

@@ -12,7 +12,7 @@ from stream.errors import RawError
 from stream.frame import DepthFrame
 from stream.raw.codes import Codes, codes_for
 from stream.raw.header import Kind, Packing, RawHeader, unpack
-from stream.raw.payload import Packer, unpacked
+from stream.raw.payload import Packer, Unpacker
 
 _DTYPES: dict[Kind, np.dtype[Any]] = {
     Kind.UINT16: np.dtype("<u2"),
@@ -107,12 +107,12 @@ def message(header: RawHeader, values: NDArray[Any], packer: Packer | None = Non
     return header.pack(Packing.DELTA_SPLIT_ZSTD, len(payload)) + payload
 
 
-def decode(received: bytes | memoryview) -> RawDepth:
-    """The map in a message. Raises RawError."""
+def decode(received: bytes | memoryview, unpacker: Unpacker | None = None) -> RawDepth:
+    """The map in a message; an unpacker that is kept makes a stream of them cheaper. Raises RawError."""
     header, packing, payload = unpack(received)
     dtype = _DTYPES[header.kind]
     if packing is Packing.DELTA_SPLIT_ZSTD:
-        return RawDepth(header, unpacked(payload, header.height, header.width, dtype))
+        return RawDepth(header, (unpacker or Unpacker()).unpacked(payload, header.height, header.width, dtype))
     if len(payload) != header.height * header.width * dtype.itemsize:
         raise RawError(f"a plain payload of {len(payload)} bytes is not one of {header.height}x{header.width}")
     return RawDepth(header, np.frombuffer(payload, dtype).reshape(header.height, header.width))

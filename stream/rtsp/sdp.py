@@ -10,8 +10,8 @@ from stream.rtsp.rtp import CLOCK_HZ, PAYLOAD_TYPE
 TRACK = "trackID=0"
 
 
-def describe(parameter_sets: tuple[bytes, ...]) -> bytes:
-    """An H.264 stream with these SPS and PPS units."""
+def describe(parameter_sets: tuple[bytes, ...], about: str = "") -> bytes:
+    """An H.264 stream with these SPS and PPS units; about: a line for people, which players show as a comment."""
     sets = [one for one in parameter_sets if type_of(one) in PARAMETER_SETS]
     texts = ",".join(base64.b64encode(one).decode() for one in sets)
     profile = sets[0][1:4].hex().upper()
@@ -19,6 +19,7 @@ def describe(parameter_sets: tuple[bytes, ...]) -> bytes:
         "v=0",
         "o=- 1 1 IN IP4 0.0.0.0",
         "s=depthcast",
+        *((f"i={about}",) if about else ()),
         "c=IN IP4 0.0.0.0",
         "t=0 0",
         "a=control:*",

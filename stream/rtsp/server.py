@@ -41,7 +41,7 @@ DEFAULT_LIMITS = Limits()
 class RtspServer:
     """Serves one H.264 stream until `close`.
 
-    parameter_sets: SPS and PPS units; now_s: monotonic clock.
+    parameter_sets: SPS and PPS units; now_s: monotonic clock; about: see `describe`.
     Raises SinkError when it cannot listen where it is to.
     """
 
@@ -51,10 +51,11 @@ class RtspServer:
         parameter_sets: tuple[bytes, ...],
         limits: Limits = DEFAULT_LIMITS,
         now_s: Callable[[], float] = time.monotonic,
+        about: str = "",
     ) -> None:
         self.path = uri.path.rstrip("/")
         self.login: Login | None = uri.login
-        self.description = describe(parameter_sets)
+        self.description = describe(parameter_sets, about)
         self.session_s = limits.session_s
         self.slow = 0
         """Viewers that were left because they did not keep up, so far."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from engines.spec import Unit
@@ -95,7 +96,8 @@ def jpeg(frame: Frame) -> bytes:
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width = frame.height, frame.width
     encoder.pix_fmt, encoder.time_base, encoder.options = "yuvj420p", Fraction(1), {"qmin": "3", "qmax": "3"}
-    picture = frame.picture.reformat(format="yuvj420p", dst_color_range="JPEG")
+    # Not the picture's own converter: other sinks may have the same picture in hand, and two in it wait for ever.
+    picture = VideoReformatter().reformat(frame.picture, format="yuvj420p", dst_color_range=ColorRange.JPEG, threads=1)
     picture.pts = None
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 

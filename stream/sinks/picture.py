@@ -11,6 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from engines.spec import Unit
 from stream.colour import Colormap, colourise
 from stream.frame import DepthFrame
 from stream.preprocess import resize_map, to_rgb
@@ -27,6 +28,11 @@ class Style:
 
     colormap: Colormap = Colormap.GRAYSCALE
     side_by_side: bool = False
+
+
+def meaning(unit: Unit) -> str:
+    """What pictures of such depth show, for people and for headers."""
+    return f"depth, {unit.value}; near is bright"
 
 
 class Painter:

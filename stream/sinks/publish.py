@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from engines.spec import Unit
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
@@ -16,7 +17,7 @@ from stream.rtsp.publication import Publication, Refused
 from stream.rtsp.rtp import Sender
 from stream.rtsp.sdp import describe
 from stream.sinks.encoder import LiveEncoder, choose_encoder
-from stream.sinks.picture import Painter
+from stream.sinks.picture import Painter, meaning
 from stream.sources import SourceInfo
 from stream.uris import RtspPublish
 
@@ -31,6 +32,7 @@ class RtspPublishSink:
 
     Meanwhile newer pictures replace older ones. A server that is absent is asked again at growing intervals, and that
     is no error: only what cannot be encoded is (SinkError).
+    unit: of the depth that is written; the server is told.
     timeout_s: of every wait for the server; wait: sleeps so many seconds, or until the event is set; replaced in tests.
     """
 
@@ -39,6 +41,7 @@ class RtspPublishSink:
         uri: RtspPublish,
         info: SourceInfo,
         painter: Painter,
+        unit: Unit,
         timeout_s: float = 5.0,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
@@ -47,7 +50,7 @@ class RtspPublishSink:
         self._wait = wait
         choice = choose_encoder(painter, info.rate)
         self._encoder = LiveEncoder(choice, painter, info.rate)
-        self._description = describe(choice.parameter_sets)
+        self._description = describe(choice.parameter_sets, meaning(unit))
         self._pictures: Mailbox[DepthFrame] = Mailbox(_PLACES, Overflow.REPLACE)
         self._closing = threading.Event()
         self._publication: Publication | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from engines.spec import Unit
 from stream.frame import DepthFrame
 from stream.rtsp.h264 import DELIMITER
 from stream.rtsp.server import DEFAULT_LIMITS, Limits, RtspServer
 from stream.sinks.encoder import LiveEncoder, choose_encoder
-from stream.sinks.picture import Painter
+from stream.sinks.picture import Painter, meaning
 from stream.sources import SourceInfo
 from stream.uris import RtspServe
 
@@ -19,15 +20,18 @@ _LOG = logging.getLogger(__name__)
 class RtspServeSink:
     """Encodes each picture once, while anybody watches, and serves it.
 
+    unit: of the depth that is written; those who ask are told.
     Raises SinkError when there is no encoder or the port is taken.
     """
 
     __slots__ = ("_encoder", "_server")
 
-    def __init__(self, uri: RtspServe, info: SourceInfo, painter: Painter, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, uri: RtspServe, info: SourceInfo, painter: Painter, unit: Unit, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         choice = choose_encoder(painter, info.rate)
         self._encoder = LiveEncoder(choice, painter, info.rate)
-        self._server = RtspServer(uri, choice.parameter_sets, limits)
+        self._server = RtspServer(uri, choice.parameter_sets, limits, about=meaning(unit))
         shown = RtspServe(uri.host, self._server.port, uri.path)
         _LOG.info("serving %s%s", shown, " to those who know the password" if uri.login else "")
 

@@ -12,7 +12,7 @@ from stream.colour import Colormap
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.sinks.audio import AudioTrack
-from stream.sinks.picture import Painter
+from stream.sinks.picture import Painter, meaning
 from stream.sinks.size import Resolution
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
@@ -73,7 +73,7 @@ class VideoSink:
             return
         frame = depth_frame.frame
         if not self._written:
-            self._container.metadata["comment"] = f"depth, {depth_frame.unit.value}; near is bright"
+            self._container.metadata["comment"] = meaning(depth_frame.unit)
         yuv = self._painter.yuv(depth_frame)
         yuv.pts, yuv.time_base, yuv.duration = frame.pts, frame.time_base, self._step
         with self._file.errors():

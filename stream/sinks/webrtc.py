@@ -7,14 +7,13 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stream.frame import DepthFrame
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
-from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
+from stream.webrtc.broadcast import Broadcast, ViewerTrack
 from stream.webrtc.coding import Codecs, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agree_on, wanted_codecs
 from stream.webrtc.door import Door, OfferRefused
-from stream.webrtc.encoding import Encoding
+from stream.webrtc.encoding import BroadcastSink
 from stream.webrtc.loop import LoopEnded, LoopThread
 from stream.webrtc.notes import Notes
 
@@ -30,7 +29,7 @@ class Viewing:
     bitrate: int = 4_000_000
 
 
-class WebRtcSink:
+class WebRtcSink(BroadcastSink):
     """Encodes each picture once, while anybody watches, and sends it to all. `door` takes the viewers' offers.
 
     Raises SinkError when there is no encoder.
@@ -39,43 +38,15 @@ class WebRtcSink:
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
         codecs = choose_codecs(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")
-        self._broadcast = Broadcast(self._loop)
-        self._encoding = Encoding(codecs, painter, info.rate, self._broadcast)
-        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(self._broadcast, codecs))
-
-    @property
-    def audience(self) -> Audience:
-        """Who watches at the moment, and what became of the pictures so far."""
-        return self._broadcast.audience
-
-    @property
-    def viewers(self) -> int:
-        """Who watch at the moment."""
-        return self.audience.viewers
-
-    @property
-    def sent_bytes(self) -> int:
-        """Of encoded pictures, to all viewers together, so far."""
-        return self._broadcast.sent_bytes
-
-    @property
-    def dropped(self) -> int:
-        """How often a picture was not sent to a viewer that was to have it."""
-        return self.audience.dropped
-
-    def write(self, depth_frame: DepthFrame) -> None:
-        """Encode and send one picture, where it is watched; never waits for viewers. Raises SinkError."""
-        self._encoding.write(depth_frame)
+        broadcast = Broadcast(self._loop)
+        super().__init__(codecs, painter, info.rate, broadcast)
+        self.door = Door(self._loop, ice, viewing.viewers, lambda: Viewer(broadcast, codecs))
 
     def close(self) -> None:
         """Leave the viewers; harmless when repeated."""
         with suppress(LoopEnded, TimeoutError, CancelledError):
             self._loop.submit(self.door.leave_all()).result(_LEAVE_S)
         self._loop.close()
-
-    def abort(self) -> None:
-        """Leave the viewers."""
-        self.close()
 
 
 class Viewer:

@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 
 from aiortc import RTCSessionDescription
 
-from stream.frame import DepthFrame
 from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
-from stream.webrtc.broadcast import Audience, Broadcast, ViewerTrack
+from stream.webrtc.broadcast import Broadcast, ViewerTrack
 from stream.webrtc.coding import Codec, capabilities, choose_codecs
 from stream.webrtc.corrections import Ice, Peer, agreed_codec
-from stream.webrtc.encoding import Encoding
+from stream.webrtc.encoding import BroadcastSink
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, Session, begin, leave
 from stream.webrtcuris import WhipPublish
@@ -33,7 +32,7 @@ _LEAVE_S = 2.0
 T = TypeVar("T")
 
 
-class WhipPublishSink:
+class WhipPublishSink(BroadcastSink):
     """Encodes while a server takes it; `write` never waits for one. An absent server is asked again, later and later.
 
     bitrate: bits per second at most; timeout_s: of every wait for the server.
@@ -50,42 +49,17 @@ class WhipPublishSink:
         timeout_s: float = 5.0,
         wait: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
     ) -> None:
+        codecs = choose_codecs(painter, info.rate, bitrate)
+        self._loop = LoopThread("whip publisher")
+        super().__init__(codecs, painter, info.rate, Broadcast(self._loop))
         self._uri = uri
         self._ice = ice
         self._timeout_s = timeout_s
         self._wait = wait
-        self._codecs = choose_codecs(painter, info.rate, bitrate)
         self.connections = 0
         """Times that the server took our stream, so far."""
-        self._loop = LoopThread("whip publisher")
-        self._broadcast = Broadcast(self._loop)
-        self._encoding = Encoding(self._codecs, painter, info.rate, self._broadcast)
         self._ending = asyncio.Event()
         self._life = self._loop.submit(self._live())
-
-    @property
-    def audience(self) -> Audience:
-        """One viewer where the server takes our stream, else none."""
-        return self._broadcast.audience
-
-    @property
-    def viewers(self) -> int:
-        """Who watch at the moment."""
-        return self.audience.viewers
-
-    @property
-    def sent_bytes(self) -> int:
-        """Of encoded pictures, to all viewers together, so far."""
-        return self._broadcast.sent_bytes
-
-    @property
-    def dropped(self) -> int:
-        """Pictures that could not be sent in time."""
-        return self.audience.dropped
-
-    def write(self, depth_frame: DepthFrame) -> None:
-        """Encode and send one picture, where it is wanted. Raises SinkError."""
-        self._encoding.write(depth_frame)
 
     def close(self) -> None:
         """Leave the server, if that is heard at once; harmless when repeated."""
@@ -93,10 +67,6 @@ class WhipPublishSink:
         with suppress(TimeoutError, CancelledError):
             self._life.result(_LEAVE_S)
         self._loop.close()
-
-    def abort(self) -> None:
-        """Leave."""
-        self.close()
 
     async def _live(self) -> None:
         """Connection after connection."""

@@ -14,7 +14,7 @@ import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from stream.errors import SourceError
-from stream.frame import DepthFrame, Frame
+from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import LIVE_TIME_BASE, LiveClock
 from stream.sources import SourceInfo
@@ -22,7 +22,6 @@ from stream.webrtc.broadcast import Broadcast, ViewerTrack
 from stream.webrtc.coding import Codec
 from stream.webrtc.corrections import Peer, SenderClock, agree_on, wanted_codecs
 from stream.webrtc.door import OfferRefused
-from stream.webrtc.encoding import Encoding
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.notes import Notes
 
@@ -150,38 +149,3 @@ class Camera:
     def _captured_ms(self, captured_ns: int) -> float | None:
         """When the peer's own clock saw what reached us then."""
         return next((there_ms for here_ns, there_ms in self._captured if here_ns == captured_ns), None)
-
-
-class CameraSink:
-    """The way back. The broadcast is left by who has met the peer."""
-
-    __slots__ = ("_broadcast", "_encoding")
-
-    def __init__(self, encoding: Encoding, broadcast: Broadcast) -> None:
-        self._encoding = encoding
-        self._broadcast = broadcast
-
-    @property
-    def viewers(self) -> int:
-        """One, until it leaves."""
-        return self._broadcast.audience.viewers
-
-    @property
-    def sent_bytes(self) -> int:
-        """Of encoded pictures, so far."""
-        return self._broadcast.sent_bytes
-
-    @property
-    def dropped(self) -> int:
-        """Pictures that were not sent."""
-        return self._broadcast.audience.dropped
-
-    def write(self, depth_frame: DepthFrame) -> None:
-        """Encode and send one picture. Raises SinkError."""
-        self._encoding.write(depth_frame)
-
-    def close(self) -> None:
-        """Nothing to finish."""
-
-    def abort(self) -> None:
-        """Nothing to undo."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -19,16 +18,9 @@ from stream.uris import RtspIn, parse_source
 from tests.certificates import self_signed
 from tests.live.gstreamer import FRAMES, GstServer, looped, pictures
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 CODECS = ["h264", "h265", "mjpeg"]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.spec import Unit
 from stream.estimator import DepthEstimator
 from stream.pipeline import run
 from stream.sinks import Sink
@@ -26,16 +27,9 @@ from tests.fakes import FakeSession
 from tests.live.conftest import program
 from tests.live.gstreamer import GstServer, numbers_in
 
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
+
 WIDTH = 160
-
-
-@pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(5)
-        assert not thread.is_alive(), thread.name
 
 
 @contextmanager
@@ -55,7 +49,7 @@ def served(login: Login | None = None) -> Iterator[str]:
     """The test scene beside its depth, at 30 frames a second; yields the address."""
     source = Paced(SyntheticSource(120, WIDTH, Fraction(30)))
     painter = Painter(source.info, side_by_side=True)
-    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth", login), source.info, painter)
+    sink = RtspServeSink(RtspServe("127.0.0.1", 0, "/depth", login), source.info, painter, Unit.RELATIVE)
     with playing(sink, source):
         yield f"127.0.0.1:{sink.port}/depth"
 
@@ -138,7 +132,7 @@ def test_another_server_takes_our_stream_and_again_after_it_was_killed(
         port = server(folders[0]).port
         uri = RtspPublish(Remote("rtsp", "127.0.0.1", port, "/cam"), transport)
         painter = Painter(source.info, side_by_side=True)
-        sink = RtspPublishSink(uri, source.info, painter, 2.0, lambda closing, _: closing.wait(0.1))
+        sink = RtspPublishSink(uri, source.info, painter, Unit.RELATIVE, 2.0, lambda closing, _: closing.wait(0.1))
         with playing(sink, source):
             until(lambda: len(list(folders[0].iterdir())) > 20, 30)
             servers[0].kill()

@@ -53,11 +53,16 @@ def footage(real_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def depthcast(tmp_path_factory: pytest.TempPathFactory) -> Running:
-    """Runs `depthcast` inside a block, which is given the URL of its page. `{port}` in its words is a free port."""
+    """Runs `depthcast` inside a block, which is given the URL of its page. `{port}` in its words is a free port.
+
+    ending: the signal that it ends by.
+    """
     home = tmp_path_factory.mktemp("home")
 
     @contextmanager
-    def running(*words: str, settings: dict[str, str] | None = None, port: int = 0) -> Iterator[str]:
+    def running(
+        *words: str, settings: dict[str, str] | None = None, port: int = 0, ending: signal.Signals = signal.SIGINT
+    ) -> Iterator[str]:
         port = port or _free_port()
         process = subprocess.Popen(
             [sys.executable, "-m", "depthcast", *(word.format(port=port) for word in words)],
@@ -71,11 +76,16 @@ def depthcast(tmp_path_factory: pytest.TempPathFactory) -> Running:
             _await_page(process, port)
             yield f"http://127.0.0.1:{port}/"
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(ending)
             said = process.communicate(timeout=30)[1]
             assert not re.search(r"Traceback|Task was destroyed|never retrieved", said), said
 
     return running
+
+
+def port_of(url: str) -> int:
+    """Of a page."""
+    return int(url.rstrip("/").rpartition(":")[2])
 
 
 def _free_port() -> int:

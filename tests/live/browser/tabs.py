@@ -100,6 +100,10 @@ class Tab:
             assert time.monotonic() < deadline, f"not seen in {timeout_s} s: {self.text('status')} {self.complaints}"
             self.page.wait_for_timeout(50)
 
+    def focused(self) -> str:
+        """The id of the element that the keyboard is at."""
+        return str(self.page.evaluate("document.activeElement.id"))
+
     def is_live(self) -> bool:
         """The page says so."""
         return self.text("status").startswith("Live")

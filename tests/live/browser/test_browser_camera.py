@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream.barcode import read
-from tests.live.browser.conftest import FRAMES, WIDTH, Running
+from tests.live.browser.conftest import FRAMES, WIDTH, Running, port_of
 from tests.live.browser.tabs import Tab, colourfulness, opened_browser, opened_tab
 
 pytestmark = pytest.mark.live
@@ -113,6 +114,8 @@ def test_colours_pause_and_reset(chromium: str, scene: Path, depthcast: Running)
         resets = stats_of(session)["resets"]
         tab.page.get_by_role("button", name="Reset").click()
         tab.until(lambda: stats_of(session)["resets"] > resets)
+        tab.until(lambda: tab.text("status") == "Started anew.")
+        tab.until(lambda: tab.text("status") == "Live: your camera.")
 
         tab.page.get_by_role("button", name="Stop").click()
         tab.until(lambda: is_gone(session))
@@ -168,16 +171,56 @@ def test_everything_can_be_done_with_the_keyboard(chromium: str, scene: Path, de
         assert tab.page.evaluate("document.activeElement.className") == "skip"
         keyboard.press("Enter")
         keyboard.press("Tab")
-        assert tab.page.evaluate("document.activeElement.id") == "start"
+        assert tab.focused() == "start"
         keyboard.press("Enter")
         tab.until(tab.is_live, 60)
         keyboard.press("Tab")
-        assert tab.page.evaluate("document.activeElement.id") == "pause"
+        assert tab.focused() == "pause"
         keyboard.press("Space")
         tab.until(lambda: tab.text("status") == "Paused.")
         tab.page.locator("input[value=inferno]").focus()
         keyboard.press("ArrowLeft")
         assert tab.page.locator("#ramp").get_attribute("data-colormap") == "turbo"
+
+
+def test_the_full_screen_has_the_controls_and_can_be_left(chromium: str, scene: Path, depthcast: Running) -> None:
+    with depthcast("serve", "--port", "{port}") as url, opened_browser(chromium, scene) as browser:
+        tab = opened_tab(browser, url)
+        session, keyboard = started(tab), tab.page.keyboard
+        tab.page.locator("#fullscreen").focus()
+        keyboard.press("Enter")
+        tab.until(lambda: tab.text("fullscreen") == "Leave full screen")
+        assert tab.focused() == "fullscreen"
+        keyboard.press("Shift+Tab")
+        keyboard.press("Shift+Tab")
+        assert tab.focused() == "pause"
+        assert tab.page.locator("#controls").evaluate("(controls) => getComputedStyle(controls).opacity") == "1"
+        box = tab.page.locator("#pause").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 860
+        keyboard.press("Space")
+        tab.until(lambda: stats_of(session)["held"] > 0)
+        keyboard.press("Tab")
+        keyboard.press("Tab")
+        keyboard.press("Enter")
+        tab.until(lambda: tab.text("fullscreen") == "Full screen")
+        assert tab.focused() == "fullscreen"
+
+
+def test_a_server_that_is_killed_is_waited_for_with_the_camera(chromium: str, scene: Path, depthcast: Running) -> None:
+    with opened_browser(chromium, scene) as browser:
+        with depthcast("serve", "--port", "{port}", ending=signal.SIGKILL) as url:
+            tab = opened_tab(browser, url)
+            started(tab)
+        tab.until(lambda: tab.text("hint") == f"{tab.text('status')}\nTrying again…")
+        assert tab.text("start") == "Stop"
+        assert tab.page.locator("#picture-video").is_visible()
+        with depthcast("serve", "--port", "{port}", port=port_of(url)):
+            tab.until(tab.is_live, 60)
+            tab.until(lambda: tab.picture().std() > 20)
+            tab.page.get_by_role("button", name="Stop").click()
+            tab.until(lambda: tab.text("status") == "Stopped.")
+        assert tab.page.evaluate("document.getElementById('picture-video').srcObject") is None
 
 
 def test_it_fits_a_phone(chromium: str, scene: Path, depthcast: Running) -> None:

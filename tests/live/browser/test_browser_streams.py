@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.browser.conftest import Running
+from tests.live.browser.conftest import Running, port_of
 from tests.live.browser.tabs import colourfulness, opened_browser, opened_tab
 from tests.tiny import tiny_network
 
@@ -89,15 +90,17 @@ def test_a_stream_is_found_shown_and_changed(chromium: str, depthcast: Running, 
         tab.until(lambda: tab.decoded() > before + 10)
 
         tab.page.get_by_role("button", name="Pause").click()
-        tab.until(lambda: stream_of(url)["paused"])
+        # The frame that was in hand is still given out.
+        tab.until(lambda: stream_of(url)["stats"]["held"] > 0)
+        assert stream_of(url)["paused"]
         frames = stream_of(url)["stats"]["frames_out"]
         other = opened_tab(browser, url)
         other.until(lambda: other.picture().std() > 10)
-        other.until(lambda: other.page.locator("#badge").is_visible())
+        other.until(lambda: other.page.locator("#badge").is_visible() and other.text("status") == "Paused.")
         assert stream_of(url)["viewers"] == 2
         assert stream_of(url)["stats"]["frames_out"] == frames
         other.page.get_by_role("button", name="Go on").click()
-        tab.until(lambda: tab.text("pause") == "Pause")
+        tab.until(lambda: tab.text("pause") == "Pause" and tab.text("status") == "Live: scene.")
         assert tab.complaints == other.complaints == []
 
 
@@ -112,16 +115,25 @@ def test_who_comes_late_sees_a_picture_within_a_second(chromium: str, depthcast:
         assert np.ptp(late.picture()) > 40
 
 
-def test_a_stream_that_ends_is_said_to_and_found_again(chromium: str, depthcast: Running, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [(signal.SIGINT, "The stream has ended."), (signal.SIGKILL, "The server cannot be reached.")],
+)
+def test_a_stream_that_ends_is_said_to_and_found_again(
+    chromium: str, depthcast: Running, words: list[str], ending: signal.Signals, reason: str
+) -> None:
     with opened_browser(chromium) as browser:
-        with depthcast(*words) as url:
+        with depthcast(*words, ending=ending) as url:
             tab = opened_tab(browser, url)
             tab.until(tab.is_live)
         tab.until(lambda: not tab.is_live())
-        assert tab.text("hint") == "Trying again…"
-        with depthcast(*words, port=int(url.rstrip("/").rpartition(":")[2])):
+        assert (tab.text("status"), tab.text("hint")) == (reason, f"{reason}\nTrying again…")
+        with depthcast(*words, port=port_of(url)):
             tab.until(tab.is_live)
             assert tab.text("hint") == ""
+        tab.until(lambda: not tab.is_live())
+        tab.page.get_by_role("button", name="Stop").click()
+        assert (tab.text("status"), tab.text("hint")) == ("Stopped.", "Not playing.")
 
 
 def test_a_stream_with_a_token_is_shown_to_who_knows_it(chromium: str, depthcast: Running, words: list[str]) -> None:
