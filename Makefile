@@ -20,7 +20,7 @@ demo: $(VENV)/.core $(if $(SOURCE),,$(VENV)/.footage)
 	@echo "The picture and its depth, side by side: $(abspath $(DEMO))"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # For a machine with an NVIDIA GPU; TENSORRT=rtx for RTX cards.
 test-gpu: $(VENV)/.dev

@@ -26,11 +26,11 @@ from engines.errors import EngineError
 from engines.spec import Pixels, Precision
 from engines.store import BatchRange, BuildOptions, EngineStore, Verification
 from engines.tensorrt import TensorRtSession
+from engines.window import FeatureWindow
 from export.config import CONFIGS
 from export.errors import ExportError
 from export.to_onnx import Parity, export_step
 from export.to_tensorrt import Check, ready_engine, request
-from stream.window import FeatureWindow
 
 WARM = 100
 """Frames before the clock starts: past the window's length, so that every slot has been recorded."""

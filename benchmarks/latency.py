@@ -23,11 +23,11 @@ from benchmarks.measure import Durations, Ratio, interleave
 from benchmarks.sides import engine_of
 from benchmarks.variants import Streams, Variant, described, opened, parse
 from engines.session import Session
+from engines.window import FeatureWindow
 from stream.frame import DisplayRange
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.sources.synthetic import SyntheticSource
-from stream.window import FeatureWindow
 
 STAGES = ("preprocess", "infer", "postprocess")
 

@@ -34,6 +34,7 @@ from engines.onnx import OnnxSession
 from engines.openvino import OpenVinoSession
 from engines.session import Session
 from engines.spec import Precision
+from engines.window import FeatureWindow, frames_of
 from export.config import CONFIGS
 from export.model.depth import VideoDepthAnything
 from export.model.dinov2 import Attention
@@ -42,7 +43,6 @@ from export.model.temporal import TemporalAttention, TemporalModule
 from export.to_onnx import Parity, export_step
 from export.verify import moving_picture, normalised
 from export.weights import load_network
-from stream.window import FeatureWindow, frames_of
 
 Map = NDArray[np.float32]
 OFFICIAL = "official form, torch"

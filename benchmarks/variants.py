@@ -17,7 +17,7 @@ from depthcast.plan import Engine, Mode, Precision, Wanted, size_text
 from depthcast.settings import Settings
 from engines.session import Cache, Session
 from engines.spec import ModelSpec
-from stream.window import FeatureWindow
+from engines.window import FeatureWindow
 
 CHOICES = ("engine", "precision", "threads", "input_size", "batch", "checkpoint", "metric")
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from engines.session import Image, Session, WindowSession
 from engines.spec import ModelSpec, Precision
+from engines.window import FeatureWindow
 from export.errors import ParityError
 from export.progress import Progress
 from stream.preprocess import resize_map
-from stream.window import FeatureWindow
 
 LIMITS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2}
 """Largest mean departure in any one frame, relative to the mean of the oracle's maps."""

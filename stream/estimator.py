@@ -22,7 +22,6 @@ from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
 from stream.stats import StageTimes
-from stream.window import FeatureWindow
 
 _ARRAY_RATE = Fraction(30)
 _LUMA = (0.299, 0.587, 0.114)
@@ -69,7 +68,7 @@ class DepthEstimator:
         self._scene_cut = scene_cut and policy.resets_at_cuts
         self._gap_s = gap_s
         self._cache = session.new_cache(1)
-        self._window = FeatureWindow(session.spec.window, policy)
+        self._window = policy.window(session.spec.window)
         self._converter = VideoReformatter()
         self.timings = StageTimes()
         """Stages preprocess, infer and postprocess of all steps so far."""

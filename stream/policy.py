@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engines.spec import WindowRule
+from engines.window import FeatureWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ class WindowPolicy:
             and (self.refresh is None or rule.anchored)
         )
 
+    def window(self, own: WindowRule) -> FeatureWindow:
+        """Bookkeeping of a stream on a network with the rule `own`. Raises ValueError where that is too small."""
+        if not self.fits(own):
+            raise ValueError(
+                f"the policy {self.name!r} does not fit a network of {len(own.offsets)} places and {own.slots} slots"
+            )
+        return FeatureWindow(own, self.rule(own), self.refresh)
+
 
 AS_TRAINED = WindowPolicy("as trained")
 
@@ -57,13 +66,3 @@ POLICIES = (
     WindowPolicy("each frame alone", frames=1),
 )
 """What `benchmarks/windows.py` compares."""
-
-
-def places_of(rule: WindowRule, own: WindowRule) -> tuple[int, ...]:
-    """Place in the window of a network whose rule is `own` of each entry of a shorter `rule`.
-
-    The anchor keeps the oldest place, the others stand right before the new frame, as they would in a full window.
-    """
-    anchors = sum(offset is None for offset in rule.offsets)
-    missing = len(own.offsets) - len(rule.offsets)
-    return (*range(anchors), *(place + missing for place in range(anchors, len(rule.offsets))))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.session import Session
 from engines.spec import ModelSpec
-from stream.window import FeatureWindow
+from engines.window import FeatureWindow
 
 
 class TwoWaySession:

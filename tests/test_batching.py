@@ -21,12 +21,12 @@ from engines.onnx import OnnxSession
 from engines.session import Cache, Session, StepPlan
 from engines.spec import VDA_WINDOW, WindowRule
 from engines.tensorrt import TensorRtSession
+from engines.window import FeatureWindow
 from stream.batching import BatchedSession, Verdict, decide
 from stream.estimator import DepthEstimator
-from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
-from tests.test_tensorrt import MASKED, spec_of, wanted_map
 from tests.tiny import tiny_network
+from tests.toy_engine import MASKED, spec_of, wanted_map
 
 MS = 1_000_000
 FOR_EVER = 3600.0

@@ -20,18 +20,14 @@ from engines.compiled import TensorRtNetwork, check_step, check_window
 from engines.errors import EngineError
 from engines.spec import sha256_of
 from engines.store import BatchRange, BuildOptions, EngineFile, EngineStore, Verification, read_record, record_path
-from export.config import CONFIGS
 from export.errors import BuildError, ParityError
 from export.nano.model import NanoNetwork
 from export.nano.to_onnx import export_nano
-from export.to_onnx import Parity, export_step, export_window
 from export.to_tensorrt import Check, Request, build_engine, ready_engine, request
 from export.verify import Departure
+from tests.exported import UNCHECKED
 from tests.fake_device import FakeDevice, FakeNetwork
-from tests.standin import TINY, checkpoint, tiny_checkpoint
 from tests.tiny import tiny_network
-
-UNCHECKED = Parity(frames=0)
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx_bindings") is None,
@@ -43,15 +39,6 @@ needs_rtx = pytest.mark.skipif(
 def rtx() -> Backend:
     """The back end that builds without a GPU."""
     return load_backend("tensorrt_rtx")
-
-
-@pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported float16 step of VDA-Small's stand-in at 56 × 70."""
-    folder = tmp_path_factory.mktemp("small")
-    weights, path = checkpoint("VDA-Small", folder), folder / "small.onnx"
-    export_step(CONFIGS["VDA-Small"], weights, path, (56, 70), precision="fp16", parity=UNCHECKED)
-    return path
 
 
 def names(wanted: Request) -> list[str]:
@@ -66,9 +53,9 @@ def names(wanted: Request) -> list[str]:
 
 @needs_rtx
 @pytest.mark.slow
-def test_vda_small_becomes_a_float16_engine(small: Path, rtx: Backend) -> None:
+def test_vda_small_becomes_a_float16_engine(small_half_step: Path, rtx: Backend) -> None:
     phases: list[tuple[str, int, int]] = []
-    wanted = request(small, rtx, None, BuildOptions(level=0))
+    wanted = request(small_half_step, rtx, None, BuildOptions(level=0))
     built = build_engine(wanted, progress=lambda *report: phases.append(report))
     assert built.layers > 500
     assert [binding.name for binding in built.bindings] == names(wanted)
@@ -104,13 +91,9 @@ def test_the_embedded_model_is_built_for_the_size_asked_for(tmp_path: Path, rtx:
 
 @needs_rtx
 @pytest.mark.slow
-def test_bytes_in_a_map_of_another_size_out_and_any_batch(tmp_path: Path, rtx: Backend) -> None:
-    path, weights, to = tmp_path / "open.onnx", tiny_checkpoint(tmp_path), (20, 30)
-    export_step(
-        TINY, weights, path, (28, 42), batch=None, precision="fp16", pixels="uint8", resized_to=to, parity=UNCHECKED
-    )
+def test_bytes_in_a_map_of_another_size_out_and_any_batch(tiny_open_step: Path, rtx: Backend) -> None:
     for batch, first in ((BatchRange(1, 2, 4), -1), (BatchRange(3, 3, 3), 3)):
-        wanted = request(path, rtx, None, BuildOptions(batch, level=0))
+        wanted = request(tiny_open_step, rtx, None, BuildOptions(batch, level=0))
         built = build_engine(wanted)
         check_step(built.bindings, wanted.spec)
         found = {binding.name: (binding.dtype, binding.shape) for binding in built.bindings}
@@ -120,10 +103,8 @@ def test_bytes_in_a_map_of_another_size_out_and_any_batch(tmp_path: Path, rtx: B
 
 
 @needs_rtx
-def test_a_window_graph_becomes_an_engine(tmp_path: Path, rtx: Backend) -> None:
-    path = tmp_path / "window.onnx"
-    export_window(TINY, tiny_checkpoint(tmp_path), path, (28, 42), precision="fp16")
-    wanted = request(path, rtx, None, BuildOptions(level=0))
+def test_a_window_graph_becomes_an_engine(tiny_window: Path, rtx: Backend) -> None:
+    wanted = request(tiny_window, rtx, None, BuildOptions(level=0))
     built = build_engine(wanted)
     check_window(built.bindings, wanted.spec)
     assert built.layers > 50

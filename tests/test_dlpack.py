@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from engines.dlpack import CPU, CUDA, DeviceArray, OnDevice
+from engines.window import FeatureWindow
 from stream.estimator import DepthEstimator
-from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice
 from tests.fakes import FakeSession, textured
-from tests.test_tensorrt import MASKED, toy
+from tests.toy_engine import MASKED, toy
 
 
 class Owner:

@@ -19,7 +19,7 @@ from engines.errors import EngineUnavailable
 from engines.store import EngineKey, EngineStore
 from tests.test_models import BARE, TENSORRT_ONLY, WITH_TENSORRT, WITH_TORCH, put, put_checkpoint, put_network
 from tests.test_store import ENGINE, KEY, record_of
-from tests.test_tensorrt import spec_of
+from tests.toy_engine import spec_of
 
 HERE = replace(KEY, version="11.4.0", gpu="Fake GPU", capability="9.0")
 """Of an engine for the machines that are made up."""

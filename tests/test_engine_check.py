@@ -13,8 +13,8 @@ import pytest
 from engines.onnx import OnnxSession
 from engines.session import Session
 from engines.spec import ModelSpec
+from engines.window import FeatureWindow
 from export.engine_check import FirstRow, engine_departure
-from stream.window import FeatureWindow
 from tests.fake_device import FakeDevice, FakeNetwork
 from tests.tiny import tiny_network
 

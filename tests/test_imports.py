@@ -20,7 +20,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT_WHEN_CALLED = MAY_IMPORT | {"depthcast": {*PACKAGES}}
 PARITY = ROOT / "export" / "verify.py"
-"""Compares a network with its torch form over a stream, so it alone of `export` drives a window."""
+"""Compares maps of two sizes, so it alone of `export` resizes one as a stream does."""
 HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "safetensors"}
 
 

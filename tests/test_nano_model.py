@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from engines.spec import WindowRule
+from engines.window import FeatureWindow
 from export.nano.encoder import LITE0, LITE2, Encoder, Stage, imagenet_state, load_imagenet, tap_channels
 from export.nano.evaluate import Streaming, prepared
 from export.nano.model import SLOTS, WINDOW, NanoNetwork, clip_windows, load
 from export.nano.train import save_average
-from stream.window import FeatureWindow
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 10
 

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from depthcast.cli import status_of
-from tests.standin import checkpoint, state_dict
+from export.config import CONFIGS
+from tests.standin import TINY, checkpoint, state_dict, tiny_checkpoint
 from tests.tiny import make_clip
 
 NAME = "pretrained.blocks.3.attn.qkv.weight"
@@ -41,8 +42,10 @@ def depths(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 @pytest.mark.slow
 def test_network_is_exported_once_and_equals_torch(
-    tmp_path: Path, weights: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setitem(CONFIGS, "VDA-Small", TINY)
+    weights = tiny_checkpoint(tmp_path)
     assert run(tmp_path, weights, "--precision", "fp32") == 0
     assert "exporting VDA-Small for 42x56" in capsys.readouterr().err
     assert {path.suffix for path in (home / "networks").iterdir()} == {".onnx", ".json"}
@@ -50,7 +53,7 @@ def test_network_is_exported_once_and_equals_torch(
     assert run(tmp_path, weights, "--engine", "onnx") == 0
     assert "exported for this size before" in capsys.readouterr().err
     assert run(tmp_path, weights, "--engine", "torch") == 0
-    assert "VDA-Small at 42x56 on torch" in capsys.readouterr().err
+    assert "VDA-Tiny at 42x56 on torch" in capsys.readouterr().err
     np.testing.assert_allclose(depths(tmp_path / "depth.npz"), exported, atol=2e-3)
 
 

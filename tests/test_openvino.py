@@ -17,28 +17,18 @@ from engines.errors import EngineError, SpecError, StepError
 from engines.onnx import OnnxSession
 from engines.openvino import OpenVinoSession, OpenVinoWindowSession
 from engines.spec import sha256_of
+from engines.window import FeatureWindow
 from export.config import CONFIGS
-from export.to_onnx import Parity, export_step, export_window
-from stream.window import FeatureWindow
+from export.to_onnx import export_step, export_window
+from tests.exported import SIZE, UNCHECKED
 from tests.standin import TINY, checkpoint, golden, normalised, tiny_checkpoint
 from tests.test_network import stream
-
-SIZE = (70, 98)
-QUICK = Parity(frames=2)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported step of the network in miniature, for any number of streams."""
-    folder = tmp_path_factory.mktemp("tiny")
-    path = folder / "step.onnx"
-    export_step(TINY, tiny_checkpoint(folder), path, SIZE, batch=None, parity=QUICK)
-    return path
 
 
 def test_bfloat16_stream_stays_within_one_percent_of_the_golden(tmp_path: Path) -> None:
     wanted, path = golden("stream_vits_70x98"), tmp_path / "bf16.onnx"
-    export_step(CONFIGS["VDA-Small"], checkpoint("VDA-Small", tmp_path), path, SIZE, precision="bf16", parity=QUICK)
+    weights = checkpoint("VDA-Small", tmp_path)
+    export_step(CONFIGS["VDA-Small"], weights, path, SIZE, precision="bf16", parity=UNCHECKED)
     graph = onnx.load(path).graph
     assert sum(one.data_type == onnx.TensorProto.BFLOAT16 and len(one.dims) == 2 for one in graph.initializer) == 4 * 12
     with OpenVinoSession(path, threads=2) as session:
@@ -48,9 +38,9 @@ def test_bfloat16_stream_stays_within_one_percent_of_the_golden(tmp_path: Path) 
     assert relative.max() <= 1.5e-2
 
 
-def test_float32_stream_is_that_of_onnxruntime_for_every_batch(tiny: Path) -> None:
+def test_float32_stream_is_that_of_onnxruntime_for_every_batch(tiny_step: Path) -> None:
     images = normalised(golden("stream_vits_70x98")["frames"][:6])
-    with OnnxSession(tiny) as other, OpenVinoSession(tiny, threads=2) as session:
+    with OnnxSession(tiny_step) as other, OpenVinoSession(tiny_step, threads=2) as session:
         wanted = stream(other, images)
         np.testing.assert_allclose(stream(session, images), wanted, atol=1e-3)
         cache, windows = session.new_cache(2), (FeatureWindow(session.spec.window), FeatureWindow(session.spec.window))
@@ -64,10 +54,10 @@ def test_float32_stream_is_that_of_onnxruntime_for_every_batch(tiny: Path) -> No
             session.step(cache, [None])
 
 
-def test_two_streams_interleaved_equal_each_alone_bit_for_bit(tiny: Path) -> None:
+def test_two_streams_interleaved_equal_each_alone_bit_for_bit(tiny_step: Path) -> None:
     frames = golden("stream_vits_70x98")["frames"][:6]
     pictures = normalised(frames), normalised(frames[::-1])
-    with OpenVinoSession(tiny, threads=2) as session:
+    with OpenVinoSession(tiny_step, threads=2) as session:
         alone = [stream(session, images) for images in pictures]
         caches = session.new_cache(), session.new_cache()
         windows = FeatureWindow(session.spec.window), FeatureWindow(session.spec.window)
@@ -95,17 +85,17 @@ def test_a_window_in_bfloat16(tmp_path: Path) -> None:
         OpenVinoSession(path)
 
 
-def test_a_failing_step_is_one_clear_error(tiny: Path) -> None:
-    with OpenVinoSession(tiny) as session:
+def test_a_failing_step_is_one_clear_error(tiny_step: Path) -> None:
+    with OpenVinoSession(tiny_step) as session:
         cache, plan = session.new_cache(), FeatureWindow(session.spec.window).plan()
         cache.request.set_tensor("mask", openvino.Tensor(np.zeros((3, cache.mask.shape[1]), np.float32)))
         with pytest.raises(StepError, match="openvino failed in a step of VDA-Tiny"):
             session.step(cache, [plan])
 
 
-def test_a_file_that_is_no_graph_is_one_clear_error(tiny: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_one_clear_error(tiny_step: Path, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no graph")
-    fields = json.loads((tiny.with_suffix(".json")).read_text())
+    fields = json.loads(tiny_step.with_suffix(".json").read_text())
     fields["onnx_sha256"] = sha256_of(tmp_path / "m.onnx")
     (tmp_path / "m.json").write_text(json.dumps(fields))
     with pytest.raises(EngineError, match=r"openvino cannot load m\.onnx"):

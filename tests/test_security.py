@@ -92,6 +92,7 @@ def test_the_key_tells_who_calls() -> None:
         KEY,
         f"Bearer {digest_of(KEY).hex()}",
     ],
+    ids=["nothing", "no key", "an empty key", "one letter more", "one less", "Basic", "no scheme", "the digest"],
 )
 def test_no_key_and_a_wrong_one_are_refused(authorization: str) -> None:
     for path in ("/api/ai/queue", "/live/streams", "/nowhere", "/metrics", "/api/ai/../ai/queue"):
@@ -336,6 +337,7 @@ def test_keys_do_not_show_themselves() -> None:
         ("GET /api/repos/x/f.mp4?exp=1&sig=abc", "GET /api/repos/x/f.mp4?exp=1&sig=***"),
         ("nothing to hide: a?b, u@host", "nothing to hide: a?b, u@host"),
     ],
+    ids=["header", "headers", "key", "userinfo and query", "rtsp", "signature", "nothing"],
 )
 def test_logs_hold_no_secrets(line: str, shown: str) -> None:
     assert discreet(line) == shown

@@ -23,7 +23,7 @@ from engines.store import (
     read_record,
     record_path,
 )
-from tests.test_tensorrt import spec_of
+from tests.toy_engine import spec_of
 
 KEY = EngineKey(
     model="Toy",

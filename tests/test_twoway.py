@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from engines.session import Cache, StepPlan
 from engines.spec import WindowRule
+from engines.window import FeatureWindow
 from stream.offline import offline
 from stream.sources.synthetic import SyntheticSource
 from stream.twoway import TwoWaySession
-from stream.window import FeatureWindow
 from tests.fakes import FakeCache, FakeSession, spec
 
 SHORT = WindowRule((2, 1, 0), young="mask", first_alone=False)

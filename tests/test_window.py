@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from engines.session import StepPlan
 from engines.spec import VDA_WINDOW, WindowRule
+from engines.window import FeatureWindow, frames_of
 from stream.policy import POLICIES, WindowPolicy
-from stream.window import FeatureWindow, frames_of
 
 SHORT = WindowRule((None, 3, 2, 1, 0), young="mask", first_alone=False)
 SLIDING = WindowRule((4, 3, 2, 1, 0), young="mask", first_alone=False)
@@ -109,7 +109,7 @@ NANO_LIKE = WindowRule(tuple(range(7, -1, -1)), young="mask", first_alone=False)
 
 def attended(policy: WindowPolicy, own: WindowRule, steps: int) -> list[list[tuple[int, int]]]:
     """As `seen_by`, on a network whose own rule is `own`."""
-    window, slots = FeatureWindow(own, policy), np.full(own.slots, -1)
+    window, slots = policy.window(own), np.full(own.slots, -1)
     seen = []
     for t in range(steps):
         plan = window.plan()
@@ -162,9 +162,9 @@ def test_one_frame_sees_only_itself() -> None:
 def test_policies_that_fit_can_be_run_and_start_over(policy: WindowPolicy, own: WindowRule) -> None:
     if not policy.fits(own):
         with pytest.raises(ValueError, match=f"the policy '{policy.name}' does not fit a network of 8 places"):
-            FeatureWindow(own, policy)
+            policy.window(own)
         return
-    window = FeatureWindow(own, policy)
+    window = policy.window(own)
     first = [window.plan().write for _ in range(200)]
     window.reset()
     assert [window.plan().write for _ in range(200)] == first

@@ -10,31 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.onnx import OnnxSession
-from engines.session import StepPlan
+from engines.window import FeatureWindow
 from export.nano.evaluate import Predictor, Streaming, prepared
-from export.nano.model import SLOTS, WINDOW, load
+from export.nano.model import load
 
 
 class Deployed:
-    """One stream through an exported step, its window kept as the runtime keeps it."""
+    """One stream through an exported step."""
 
     def __init__(self, session: OnnxSession) -> None:
-        self._session, self._cache, self._time = session, session.new_cache(), 0
+        self._session, self._cache = session, session.new_cache()
+        self._window = FeatureWindow(session.spec.window)
 
     def __call__(self, rgb: Tensor) -> NDArray[np.float32]:
         self._cache.image[:] = prepared(rgb, *self._session.spec.size).numpy()
-        depth: NDArray[np.float32] = self._session.step(self._cache, [step_plan(self._time)])[0].copy()
-        self._time += 1
+        depth: NDArray[np.float32] = self._session.step(self._cache, [self._window.plan()])[0].copy()
         return depth
-
-
-def step_plan(time: int) -> StepPlan:
-    """How frame `time` of a stream that never restarts reads and writes its slots."""
-    positions, mask = np.zeros(WINDOW, np.int64), np.zeros(WINDOW, np.float32)
-    positions[SLOTS], mask[SLOTS] = WINDOW - 1, 1.0
-    for back in range(1, min(time, SLOTS) + 1):
-        positions[(time - back) % SLOTS], mask[(time - back) % SLOTS] = WINDOW - 1 - back, 1.0
-    return StepPlan(positions, mask, (time % SLOTS,))
 
 
 def opener(path: Path, height: int, width: int) -> Callable[[], Predictor]:

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.spec import WindowRule
+from engines.window import FeatureWindow
 from export.nano.augment import standardise
 from export.nano.data import RealFrames
 from export.nano.model import SLOTS, WINDOW, NanoNetwork, load
@@ -97,25 +99,21 @@ def prepared(rgb: Tensor, height: int, width: int) -> Tensor:
 
 
 class Streaming:
-    """Frames one after another through the network's step, its window kept as the runtime keeps it."""
+    """Frames one after another through the network's step."""
 
     def __init__(self, network: NanoNetwork, height: int, width: int) -> None:
         self._network, self._size = network, (height, width)
         self._caches = [torch.zeros(1, cells, SLOTS, c) for cells, c in network.cache_shapes(height, width)]
-        self._time = 0
+        self._window = FeatureWindow(WindowRule(tuple(range(WINDOW - 1, -1, -1)), young="mask", first_alone=False))
 
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> NDArray[np.float32]:
-        positions, mask = torch.zeros(1, WINDOW, dtype=torch.int64), torch.zeros(1, WINDOW)
-        positions[0, SLOTS], mask[0, SLOTS] = WINDOW - 1, 1.0
-        for back in range(1, min(self._time, SLOTS) + 1):
-            slot = (self._time - back) % SLOTS
-            positions[0, slot], mask[0, slot] = WINDOW - 1 - back, 1.0
+        plan = self._window.plan()
+        positions, mask = torch.from_numpy(plan.positions)[None], torch.from_numpy(plan.mask)[None]
         image = prepared(rgb, *self._size)
         depth, *features = self._network.forward_step(image, positions, mask, *self._caches)
         for cache, feature in zip(self._caches, features, strict=True):
-            cache[:, :, self._time % SLOTS] = feature
-        self._time += 1
+            cache[:, :, list(plan.write)] = feature[:, :, None]
         out: NDArray[np.float32] = depth[0].numpy()
         return out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engines.backend import choose_backend, load_backend, load_device
 from engines.tensorrt import TensorRtSession
-from stream.window import FeatureWindow
+from engines.window import FeatureWindow
 
 
 def main(engine: Path, frames: int) -> None:

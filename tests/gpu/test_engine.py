@@ -13,10 +13,10 @@ from engines.compiled import TensorRtNetwork
 from engines.errors import OutOfDeviceMemory
 from engines.store import BuildOptions
 from engines.tensorrt import TensorRtSession, TensorRtWindowSession
+from engines.window import FeatureWindow
 from export.config import CONFIGS
 from export.to_onnx import export_window
 from export.to_tensorrt import Check, build_engine, request
-from stream.window import FeatureWindow
 from tests.gpu.conftest import Machine
 from tests.standin import checkpoint, golden, normalised
 from tests.test_network import stream

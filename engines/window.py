@@ -10,7 +10,6 @@ import numpy as np
 
 from engines.session import StepPlan
 from engines.spec import WindowRule
-from stream.policy import AS_TRAINED, WindowPolicy, places_of
 
 
 def frames_of(rule: WindowRule, t: int, anchor: int = 0) -> list[int | None]:
@@ -28,23 +27,32 @@ def _frame_at(rule: WindowRule, t: int, offset: int | None, anchor: int) -> int 
     return 0 if rule.young == "repeat" else None
 
 
+def _places_of(rule: WindowRule, own: WindowRule) -> tuple[int, ...]:
+    """Place in the window of a network whose rule is `own` of each entry of a shorter `rule`.
+
+    The anchor keeps the oldest place, the others stand right before the new frame, as they would in a full window.
+    """
+    anchors = sum(offset is None for offset in rule.offsets)
+    missing = len(own.offsets) - len(rule.offsets)
+    return (*range(anchors), *(place + missing for place in range(anchors, len(rule.offsets))))
+
+
 class FeatureWindow:
     """Bookkeeping of one stream's cache. `plan` hands out the steps of frames 0, 1, 2 … in order.
 
     own: the network's rule, which says how many slots its graph has and which places it knows.
-    policy: another use of the same window. Raises ValueError where the network's window is too small for it.
+    used: another rule to follow, of no more places and slots. refresh: every so many frames the newest one becomes the
+    anchor; None: the first frame stays it.
     """
 
     __slots__ = ("_anchor", "_held", "_places", "_refresh", "_rule", "_t")
 
-    def __init__(self, own: WindowRule, policy: WindowPolicy = AS_TRAINED) -> None:
-        if not policy.fits(own):
-            raise ValueError(
-                f"the policy {policy.name!r} does not fit a network of {len(own.offsets)} places and {own.slots} slots"
-            )
-        self._rule = policy.rule(own)
-        self._places = places_of(self._rule, own)
-        self._refresh = policy.refresh
+    def __init__(self, own: WindowRule, used: WindowRule | None = None, refresh: int | None = None) -> None:
+        self._rule = used or own
+        assert len(self._rule.offsets) <= len(own.offsets)
+        assert self._rule.slots <= own.slots
+        self._places = _places_of(self._rule, own)
+        self._refresh = refresh
         self._held: list[int | None] = [None] * own.slots
         self._t = self._anchor = 0
 
