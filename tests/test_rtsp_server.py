@@ -161,7 +161,7 @@ def test_without_an_address_all_are_listened_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(asyncio, "start_server", started)
     info = SyntheticSource(48, 64).info
     for host in ("", "127.0.0.1"):
-        RtspServeSink(RtspServe(host, 0, "/depth"), info, Painter(info)).close()
+        RtspServeSink(RtspServe(host, 0, "/depth"), info, Painter(info), Unit.RELATIVE).close()
     assert asked == [None, "127.0.0.1"]
 
 
