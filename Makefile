@@ -49,8 +49,8 @@ bench bench-official: export DEPTHCAST_HOME = build/bench
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.latency nano:threads=2 nano:threads=1 VDA-Small:threads=2,input_size=252 --frames 100
 	$(BIN)/python -m benchmarks.throughput nano
-	$(BIN)/python -m benchmarks.roofline nano:threads=2 VDA-Small:threads=2,input_size=252
-	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.roofline nano:threads=2 VDA-Small:engine=onnx,threads=2,input_size=252
+	$(BIN)/python -m benchmarks.scaling --minutes 40
 	$(BIN)/python -m benchmarks.official_form --size 252x252
 	$(BIN)/python -m benchmarks.official_form --size 518x518 --rounds 9
 ifneq ($(DATA),)

@@ -202,13 +202,14 @@ def official_form(results: list[Result]) -> str:
             f"{each['durations']['p50_ms']:.0f}",
             spread(each["ratio"]),
             f"{100 * each['departure']:.2g}",
+            machine(result["conditions"]),
         )
         for result in results
         for each in result["engines"]
     ]
-    told = ("ratio (quartiles)", "departure of maps, % of their mean")
+    told = ("ratio (quartiles)", "departure of maps, % of their mean", "machine")
     heads = ("network", "input", "official form, torch, ms", "cheap form", "ms", *told)
-    return with_machine(table(heads, rows), results)
+    return table(heads, rows)
 
 
 def peer(results: list[Result]) -> str:
