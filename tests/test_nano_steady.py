@@ -15,7 +15,7 @@ from export.nano import failures, validation
 from export.nano.data import pick_frames
 from export.nano.deployed import opener
 from export.nano.evaluate import Streaming
-from export.nano.model import NanoNetwork
+from export.nano.model import SLOTS, WINDOW, NanoNetwork
 from export.nano.steady import (
     aligned_depth,
     back_and_forth,
@@ -157,10 +157,11 @@ def test_a_longer_window_takes_the_first_frames_as_the_trained_one_does() -> Non
     wide = longer(network, 16)
     shapes, image = network.cache_shapes(32, 64), torch.randn(1, 3, 32, 64)
     with torch.no_grad():
-        first = [torch.randn(1, cells, 7, channels) for cells, channels in shapes]
-        padded = [torch.cat((torch.zeros_like(c[:, :, :1]).expand(-1, -1, 8, -1), c), 2) for c in first]
-        short = network.forward_step(image, torch.arange(8)[None], torch.ones(1, 8), *first)
-        mask = (torch.arange(16) >= 8).float()[None]
+        more = 16 - WINDOW
+        first = [torch.randn(1, cells, SLOTS, channels) for cells, channels in shapes]
+        padded = [torch.cat((torch.zeros_like(c[:, :, :1]).expand(-1, -1, more, -1), c), 2) for c in first]
+        short = network.forward_step(image, torch.arange(WINDOW)[None], torch.ones(1, WINDOW), *first)
+        mask = (torch.arange(16) >= more).float()[None]
         long = wide.forward_step(image, torch.arange(16)[None], mask, *padded)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(short, long, strict=True))
 

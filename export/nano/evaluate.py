@@ -170,7 +170,7 @@ def noisy_copies(rgb: NDArray[np.uint8], frames: int, seed: int) -> list[NDArray
 
 
 def steadiness(network: NanoNetwork, pictures: list[NDArray[np.uint8]], height: int, width: int) -> dict[str, float]:
-    """Flicker of still pictures, streamed (its first 8 frames left out) and frame by frame."""
+    """Flicker of still pictures, streamed (without the frames that fill its window) and frame by frame."""
     found = {}
     predictors: tuple[Predictor, ...] = Streaming(network, height, width), single_frames(network, height, width)
     for name, predict in zip(("stream", "frame"), predictors, strict=True):
