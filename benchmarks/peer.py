@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.predictors import Picture, as_frames
 from depthcast.models import MODELS
 from depthcast.plan import official_spec
-from engines.session import Closing
+from engines.closing import Closing
 from stream.preprocess import network_size, resize_map, to_rgb
 
 

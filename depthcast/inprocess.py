@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -25,6 +24,7 @@ from depthcast.sensing import Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.sources import opened_source
+from engines.closing import Closing
 from engines.dlpack import DeviceArray
 from engines.session import Session
 from engines.spec import Unit
@@ -46,7 +46,7 @@ CameraLike = Camera | Intrinsics | str | None
 """A camera; `fov=DEGREES` or a file's name as `--camera` takes them; or intrinsics of pictures of one size."""
 
 
-class DepthReader:
+class DepthReader(Closing):
     """Depth of a source, frame by frame; what `depthcast.open` returns. Close it, or use it in a `with` block.
 
     info: of the source; unit: of every map.
@@ -115,14 +115,6 @@ class DepthReader:
         """Close the source and the network; harmless when repeated."""
         self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def _capture(frames: Source, box: Mailbox[Frame]) -> None:
     try:
@@ -165,7 +157,7 @@ def open(
     return DepthReader(source, wanted, sensing, scene_cut, stale_after_s)
 
 
-class DepthStream:
+class DepthStream(Closing):
     """Depth for those who own their camera loop: `stream.step(image)` for each picture, from one thread.
 
     The network is loaded for the size of the first picture, and again when the size changes, unless `session`, which
@@ -244,14 +236,6 @@ class DepthStream:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[RecordedDepth]:

@@ -108,6 +108,7 @@ class Prepared:
         return Outcome(stats, tuple(self._notes(sinks)))
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
+        yield from self.source.info.notes
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
         for outer in sinks:

@@ -11,9 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from engines.closing import Closing
 from engines.errors import EngineError, SpecError, StepError
 from engines.host import HostCache
-from engines.session import Cache, Closing, StepPlan
+from engines.session import Cache, StepPlan
 from engines.spec import Kind, ModelSpec, sha256_of
 
 LOAD_ERRORS = (
@@ -103,9 +104,6 @@ class OnnxWindowSession(Closing):
         del self._session
 
 
-_NEEDED: dict[Kind, str] = {"step": "a stream needs a step graph", "window": "offline mode needs a window graph"}
-
-
 def load_spec(path: Path, size: tuple[int, int] | None) -> ModelSpec:
     """The spec beside an `.onnx` file, checked to describe that file. Raises SpecError."""
     if not path.is_file():
@@ -119,8 +117,7 @@ def load_spec(path: Path, size: tuple[int, int] | None) -> ModelSpec:
 def load_spec_of(kind: Kind, path: Path, size: tuple[int, int] | None) -> ModelSpec:
     """As `load_spec`, of a graph of this kind. Raises SpecError for another."""
     spec = load_spec(path, size)
-    if spec.kind != kind:
-        raise SpecError(f"{path.name} is a {spec.kind} graph, {_NEEDED[kind]}")
+    spec.require(kind, f"{path.name} is a")
     return spec
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.errors import EngineError, StepError
 from engines.host import HostCache
 from engines.onnx import load_spec_of
-from engines.session import Cache, Closing, StepPlan
+from engines.session import Cache, StepPlan
 from engines.spec import ModelSpec
 
 # When it is imported, OpenVINO reports that to its maker from a forked process. Nobody asked for that here, and a fork

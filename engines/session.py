@@ -31,22 +31,6 @@ Image = NDArray[np.float32] | NDArray[np.uint8]
 """float32 [B, 3, H, W] normalised, or uint8 [B, H, W, 3], as the spec's `pixels` says."""
 
 
-class Closing:
-    """The context manager of whatever has `close`: left, it is closed."""
-
-    def close(self) -> None:
-        """Free what is held."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 class Cache(Protocol):
     """Memory of B streams that step together: input, cached features. Belongs to the session that made it."""
 

@@ -97,6 +97,9 @@ class CacheSpec:
         return -(-height // self.stride) * -(-width // self.stride)
 
 
+_NEEDED: dict[Kind, str] = {"step": "a stream needs a step graph", "window": "offline mode needs a window graph"}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Description of one compiled network.
@@ -133,6 +136,11 @@ class ModelSpec:
     pixels: Pixels = "float32"
     resized_to: tuple[int, int] | None = None
     """(height, width) that the graph resizes the map to; None: it leaves it at the input's size."""
+
+    def require(self, kind: Kind, found: str) -> None:
+        """Raises SpecError where this is another kind of graph. found: what it was met as, "x.onnx is a"."""
+        if self.kind != kind:
+            raise SpecError(f"{found} {self.kind} graph, {_NEEDED[kind]}")
 
     def at(self, height: int, width: int) -> ModelSpec:
         """This spec with its input size fixed.

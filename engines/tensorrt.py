@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.backend import Backend
+from engines.closing import Closing
 from engines.compiled import Compiled, Execution, TensorRtNetwork, check_step, check_window
 from engines.device import Device, Graph, Queue
 from engines.dlpack import CUDA, DeviceArray
@@ -156,7 +156,7 @@ def _replay(device: Device, graph: Graph, _: Execution, queue: Queue) -> None:
     device.replay(queue, graph)
 
 
-class TensorRtSession:
+class TensorRtSession(Closing):
     """A streaming step on a GPU. See `engines.session.Session`.
 
     `step` is `submit` and `collect` in one. Who calls these two by himself may have two frames of a cache in flight:
@@ -164,8 +164,7 @@ class TensorRtSession:
     """
 
     def __init__(self, network: Compiled, spec: ModelSpec, device: Device) -> None:
-        if spec.kind != "step":
-            raise SpecError(f"this is the engine of a {spec.kind} graph, a stream needs a step graph")
+        spec.require("step", "this is the engine of a")
         check_step(network.bindings, spec)
         self._network: Compiled | None = network
         self._spec = spec
@@ -282,21 +281,12 @@ class TensorRtSession:
             cache.close()
         self._network = None
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class TensorRtWindowSession:
+class TensorRtWindowSession(Closing):
     """Whole windows on a GPU. See `engines.session.WindowSession`."""
 
     def __init__(self, network: Compiled, spec: ModelSpec, device: Device) -> None:
-        if spec.kind != "window":
-            raise SpecError(f"this is the engine of a {spec.kind} graph, offline mode needs a window graph")
+        spec.require("window", "this is the engine of a")
         check_window(network.bindings, spec)
         self._spec = spec
         self._device = device
@@ -344,14 +334,6 @@ class TensorRtWindowSession:
     def close(self) -> None:
         """Free the engine."""
         self._execution = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load_network(engine: Path, backend: Backend, device: Device) -> TensorRtNetwork:

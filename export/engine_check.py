@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.compiled import Compiled
 from engines.device import Device
 from engines.onnx import OnnxSession, OnnxWindowSession
@@ -47,7 +46,7 @@ class FirstRowCache:
         self.rows.clear()
 
 
-class FirstRow:
+class FirstRow(Closing):
     """One stream on a session whose graph always steps `rows` of them. See `engines.session.Session`."""
 
     def __init__(self, session: Session, rows: int) -> None:
@@ -72,11 +71,3 @@ class FirstRow:
 
     def close(self) -> None:
         """The session belongs to its maker."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.closing import Closing
 from engines.errors import StepError
-from engines.session import Cache, Closing, Image, StepPlan
+from engines.session import Cache, Image, StepPlan
 from engines.spec import ModelSpec, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec

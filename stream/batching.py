@@ -13,12 +13,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.errors import EngineError, StepError
 from engines.session import Cache, Image, Session, StepPlan
 from engines.spec import ModelSpec
@@ -89,7 +88,7 @@ class RowCache:
         return replace(plan, write=tuple(range(self._slots)))
 
 
-class BatchedSession:
+class BatchedSession(Closing):
     """A session whose steps run together with those of other streams. See `engines.session.Session`.
 
     session: stepped by one thread of ours, closed by its maker. rows: most streams at a time.
@@ -221,14 +220,6 @@ class BatchedSession:
             self._changed.notify_all()
         self._thread.join()
         _fail(waiting.values(), EngineError("this session was closed while a frame waited"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _leave(left: deque[int], changed: threading.Condition, row: int) -> None:

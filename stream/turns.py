@@ -6,12 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.session import Cache, Session, StepPlan
 from engines.spec import ModelSpec
 
@@ -49,7 +48,7 @@ class Turns:
                 self._changed.notify_all()
 
 
-class TurnSession:
+class TurnSession(Closing):
     """A session that may be stepped from many threads, one at a time. See `engines.session.Session`.
 
     session: closed by its maker. turns: shared with other sessions that use the same processor.
@@ -77,11 +76,3 @@ class TurnSession:
 
     def close(self) -> None:
         """Nothing: the session belongs to its maker."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -6,18 +6,17 @@ A frame so knows what comes after it as well as what came before. Each direction
 from __future__ import annotations
 
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.session import Session
 from engines.spec import ModelSpec
 from engines.window import FeatureWindow
 
 
-class TwoWaySession:
+class TwoWaySession(Closing):
     """A streaming session behind the door of a window session. See `engines.session.WindowSession`.
 
     session: is closed with this one. frames: T of a window.
@@ -53,11 +52,3 @@ class TwoWaySession:
     def close(self) -> None:
         """Close the streaming session."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from stream.camera import Camera, Intrinsics, Lens, LensModel
 from stream.frame import Frame
 from stream.preprocess import to_rgb
@@ -77,7 +76,7 @@ class Straightener:
         return np.rint(total).astype(np.uint8)
 
 
-class Straightened:
+class Straightened(Closing):
     """Frames of another source, which it owns, without the distortion of its camera's lens.
 
     Frames of a shape that the camera was not calibrated for pass as they are.
@@ -126,11 +125,3 @@ class Straightened:
     def close(self) -> None:
         """Close the other source."""
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -218,7 +218,7 @@ def test_the_secret_outlives_a_restart_and_is_for_its_owner_only(tmp_path: Path)
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("cannot write {data}/work/1/raw.npz: no space", "cannot write raw.npz: no space"),
+        ("cannot write {data}/jobs/1/raw.npz: no space", "cannot write raw.npz: no space"),
         (
             "there is no checkpoint at {home}/.cache/x.pth; first `depthcast pull`",
             "there is no checkpoint at x.pth; first `depthcast pull`",

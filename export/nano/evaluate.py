@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.spec import WindowRule
 from engines.window import FeatureWindow
 from export.nano.augment import standardise
 from export.nano.data import RealFrames
-from export.nano.model import SLOTS, WINDOW, NanoNetwork, load
+from export.nano.model import RULE, SLOTS, WINDOW, NanoNetwork, load
 
 FARTHEST = 30.0
 """Depth in metres that a fitted map may say at most; also bounds what a fit below zero costs."""
@@ -104,7 +103,7 @@ class Streaming:
     def __init__(self, network: NanoNetwork, height: int, width: int) -> None:
         self._network, self._size = network, (height, width)
         self._caches = [torch.zeros(1, cells, SLOTS, c) for cells, c in network.cache_shapes(height, width)]
-        self._window = FeatureWindow(WindowRule(tuple(range(WINDOW - 1, -1, -1)), young="mask", first_alone=False))
+        self._window = FeatureWindow(RULE)
 
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> NDArray[np.float32]:

@@ -9,10 +9,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from engines.spec import CacheSpec, ModelSpec, Unit, WindowRule, sha256_of
+from engines.spec import CacheSpec, ModelSpec, Unit, sha256_of
 from export.config import MEAN, STD
 from export.graph import example_step
-from export.nano.model import SLOTS, STRIDE, WIDTHS, WINDOW, NanoNetwork, load
+from export.nano.model import RULE, SLOTS, STRIDE, WIDTHS, NanoNetwork, load
 from export.reference import TorchSession
 from export.to_onnx import FULL_PARITY, Parity, check_step, save, step_names, trace
 from export.verify import LIMITS
@@ -49,7 +49,7 @@ def nano_spec(weights_sha256: str) -> ModelSpec:
         resample="area",
         mean=MEAN,
         std=STD,
-        window=WindowRule(tuple(range(WINDOW - 1, -1, -1)), young="mask", first_alone=False),
+        window=RULE,
         caches=tuple(
             CacheSpec(f"cache_{module}_{block}", f"feature_{module}_{block}", stride, channels)
             for module, (stride, channels) in enumerate(((STRIDE, WIDTHS[4]), (STRIDE // 2, WIDTHS[3])))

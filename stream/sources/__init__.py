@@ -23,6 +23,7 @@ class SourceInfo:
     audio: there is a sound track beside the pictures.
     name: what to call the source in messages.
     turned: counter-clockwise degrees by which its first picture was turned to be upright.
+    notes: what a person should know about how its pictures and sound are read, a sentence each.
     """
 
     height: int
@@ -35,6 +36,7 @@ class SourceInfo:
     audio: bool
     name: str
     turned: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
@@ -37,7 +36,7 @@ _LONGEST_GAP = 2**31 - 1
 """In units of the time base: no frame of an MP4 lasts longer."""
 
 
-class FileSource:
+class FileSource(Closing):
     """Reads a file from its first frame to its last.
 
     max_frames: end after this many frames.
@@ -96,14 +95,6 @@ class FileSource:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(video)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
+from engines.closing import Closing
 from stream.frame import Frame
 from stream.sources import Source, SourceInfo
 from stream.sources.thin import Thinner
 
 
-class Limited:
+class Limited(Closing):
     """Frames of another source, which it owns: at most `max_frames`, at most `output_fps` a second; None: all."""
 
     __slots__ = ("_max_frames", "_source", "_thinner")
@@ -52,11 +51,3 @@ class Limited:
     def close(self) -> None:
         """Close the other source."""
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -15,6 +15,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
@@ -44,7 +45,7 @@ class Address:
     timeout_s: float = 5.0
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Opens a stream and keeps it open. Frames that are not taken in time are replaced by newer ones.
 
     What has a known length, such as a file on a web server, is read like a file: nothing is lost, and it ends.
@@ -109,14 +110,6 @@ class LiveSource:
         self._frames.close()
         if self._reader is not threading.current_thread():
             self._reader.join(_LEAVE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self, connection: _Connection) -> None:
         """The reader's life: connection after connection."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engines.closing import Closing
 from stream.frame import Frame
 from stream.pacing import Pace
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
 
 
-class Looped:
+class Looped(Closing):
     """A file from its start again whenever it ends; times go on rising."""
 
     reconnects = 0
@@ -50,14 +51,6 @@ class Looped:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Paced:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from math import pi, sin
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from stream.barcode import LEAST_WIDTH, draw
 from stream.frame import Frame
 from stream.sources import SourceInfo
@@ -23,7 +22,7 @@ _BREATH = 120
 """Frames in which the box comes near and goes away again."""
 
 
-class SyntheticSource:
+class SyntheticSource(Closing):
     """A textured floor that the camera glides over, and a box that crosses it and comes and goes in depth.
 
     height, width: pixels; rate: frames per second; frames: how many, None for ever. Frames are rgb24, made on demand.
@@ -85,14 +84,6 @@ class SyntheticSource:
 
     def close(self) -> None:
         """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _texture(height: int, width: int) -> NDArray[np.uint8]:

@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
@@ -105,7 +104,7 @@ class Publisher:
                     self._reception.take(picture, self)
 
 
-class PublishedSource:
+class PublishedSource(Closing):
     """A publisher's pictures, newest first, until `close`; a publisher that goes is waited for.
 
     Waits for the first picture. timeout_s: None waits for ever; else SourceError is raised.
@@ -152,11 +151,3 @@ class PublishedSource:
     def close(self) -> None:
         """End the iteration and leave the publisher, from any thread."""
         self._reception.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

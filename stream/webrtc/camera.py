@@ -7,12 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
@@ -29,7 +28,7 @@ _REMEMBERED = 64
 """Pictures whose time of capture is known while their depth is on its way."""
 
 
-class Camera:
+class Camera(Closing):
     """A peer that sends its pictures and is sent pictures in return: a guest, and a source of frames.
 
     loop: on which it is met. preferred: codecs for both directions.
@@ -117,14 +116,6 @@ class Camera:
     def close(self) -> None:
         """End the iteration, from any thread; the peer is left by who has met it."""
         self._frames.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     async def _take_from(self, pictures: MediaStreamTrack, sender_clock: SenderClock) -> None:
         with suppress(MediaStreamError, MailboxClosed):
