@@ -15,7 +15,12 @@ class Row:
 
 
 SOURCES = (
-    Row("PATH", "street.mp4", "a video file"),
+    Row(
+        "PATH",
+        "street.mp4",
+        "a video file, or a pipe such as `<(…)`",
+    ),
+    Row("-", "-", "standard input, such as `… | depthcast run -`"),
     Row(
         "file://PATH?loop=1&realtime=1",
         "file:///videos/street.mp4?loop=1&realtime=1",

@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 
 from stream.colour import Colormap
-from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.sinks.audio import AudioTrack
 from stream.sinks.picture import Painter, meaning
 from stream.sinks.size import Resolution
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
+from stream.sources.sound import Sound
 
 _ENCODER = {"crf": "18", "preset": "veryfast"}
 _UNKNOWN_RATE = Fraction(30)
@@ -26,7 +26,7 @@ class VideoSink:
 
     info: the source's; its time base becomes the file's, so that every frame keeps its exact time.
     resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
-    source: file whose sound is carried over; None for none. Where that cannot be done `note` says why.
+    sound: carried over; None for none. What of it could not be is said by `note`.
     A run without a single frame leaves no file. Raises SinkError.
     """
 
@@ -39,7 +39,6 @@ class VideoSink:
         "_step",
         "_stream",
         "_written",
-        "note",
     )
 
     def __init__(
@@ -49,23 +48,25 @@ class VideoSink:
         colormap: Colormap = Colormap.GRAYSCALE,
         resolution: Resolution = Resolution.AUTO,
         side_by_side: bool = False,
-        source: Path | None = None,
+        sound: Sound | None = None,
     ) -> None:
-        if source is not None and path.exists() and path.samefile(source):
-            raise SinkError(f"{path} is the input itself; name another output")
         rate = info.rate or _UNKNOWN_RATE
         self._painter = Painter(info, colormap, resolution, side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
         self._end_s = Fraction(0)
         self._written = 0
-        self.note: str | None = None
         self._file = Unfinished(path)
         try:
             self._open(rate, info.time_base)
-            self._audio = self._carry_audio(source) if source is not None and info.audio else None
+            self._audio = None if sound is None else AudioTrack(sound, self._container)
         except BaseException:
             self._file.discard()
             raise
+
+    @property
+    def note(self) -> str | None:
+        """What became of the sound; None where all of it was carried over, or there was none."""
+        return None if self._audio is None else self._audio.note
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one picture, and the sound up to it."""
@@ -112,10 +113,3 @@ class VideoSink:
         context = self._stream.codec_context
         self._painter.describe_to(context)
         context.time_base = time_base
-
-    def _carry_audio(self, source: Path) -> AudioTrack | None:
-        try:
-            return AudioTrack(source, self._container)
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            self.note = f"the sound of {source.name} was left out: {error}"
-            return None
