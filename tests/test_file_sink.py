@@ -118,7 +118,9 @@ def test_sound_ends_where_the_pictures_were_cut_short(tmp_path: Path) -> None:
 
 
 def test_sound_stays_in_step_when_the_source_starts_late(tmp_path: Path) -> None:
-    source = write_video(tmp_path / "in.ts", gray_levels(30, 144, 176), codec="mpeg2video", sound_s=1)
+    source = write_video(
+        tmp_path / "in.ts", gray_levels(30, 144, 176), codec="mpeg2video", sound_s=1, sound_codec="ac3"
+    )
     first_sound = sound_of(source)[1][0][0] - times(pictures(source))[0]
     run_file(source, tmp_path / "out.mp4")
     out_first = sound_of(tmp_path / "out.mp4")[1][0][0] - times(pictures(tmp_path / "out.mp4"))[0]

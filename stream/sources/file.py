@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
+from stream.redact import redacted_url
 from stream.sources import SourceInfo
 from stream.sources.pipe import Pipe, is_pipe, name_of
 from stream.sources.progressive import Deinterlacer
@@ -249,7 +250,7 @@ def _open(path: Path) -> tuple[InputContainer, Pipe | None]:
     try:
         pipe = Pipe(path) if is_pipe(path) else None
     except FileNotFoundError as error:
-        raise SourceError(f"no such file: {path}") from error
+        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror}") from error
     if path.is_dir():
