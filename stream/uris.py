@@ -239,7 +239,7 @@ def parse_sink(text: str) -> SinkUri:
 
 def _file_out(path: Path) -> FileOut:
     if path in _STREAMS:
-        raise UriError(f"depth is not written to standard output: the outputs are {_forms(SINKS)}")
+        raise UriError("depth is not written to standard output: name a file, such as depth.mp4 or depth.mkv")
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
     if path.suffix.lower() in numbered.SUFFIXES and not numbered.is_numbered(path):

@@ -249,8 +249,6 @@ def _open(path: Path) -> tuple[InputContainer, Pipe | None]:
     name = name_of(path)
     try:
         pipe = Pipe(path) if is_pipe(path) else None
-    except FileNotFoundError as error:
-        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror}") from error
     if path.is_dir():
@@ -295,6 +293,8 @@ def _head_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
+    except FileNotFoundError as error:
+        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
