@@ -160,7 +160,8 @@ class FileSource(Closing):
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         """The pictures, upright and with their times from the start of the track."""
-        order = Presentation(_ticks(_rate_of(video), _time_base_of(video)), _most_held(video))
+        step = _ticks(_rate_of(video), _time_base_of(video))
+        order = Presentation(step, _most_held(video), self._container.format.name == "avi")
         for shown in self._shown(video, order):
             if self._clock is None:
                 self._clock = clock_of(video, _rate_of(video), order.first)

@@ -84,9 +84,11 @@ class Presentation:
     Most containers number packets by presentation, some (AVI, an MP4 without `ctts`) by decoding. Sorted, the numbers
     are right in either case: a picture is held back while a packet with a smaller one is in the decoder.
     step: of one frame, in units of the time base; most_held: pictures to hold back, for the sake of memory.
+    by_decoding: the container has decoding times only; presentation times are FFmpeg's guess then.
     """
 
     __slots__ = (
+        "_by_decoding",
         "_has_pts",
         "_held",
         "_last_dts",
@@ -100,8 +102,9 @@ class Presentation:
         "first",
     )
 
-    def __init__(self, step: int, most_held: int) -> None:
+    def __init__(self, step: int, most_held: int, by_decoding: bool = False) -> None:
         self._step = step
+        self._by_decoding = by_decoding
         self._most_held = most_held
         self._has_pts = False
         self._last_dts: int | None = None
@@ -116,7 +119,7 @@ class Presentation:
     def sending(self, packet: av.Packet[VideoStream]) -> None:
         """Note a packet before it is decoded; one without a presentation time gets its decoding time."""
         self._has_pts |= packet.pts is not None
-        if packet.pts is None and not self._has_pts:
+        if self._by_decoding or (packet.pts is None and not self._has_pts):
             packet.pts = packet.dts
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts - _RESTARTED_STEPS * self._step:
