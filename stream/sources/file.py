@@ -164,8 +164,7 @@ class FileSource(Closing):
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         """The pictures, upright and with their times from the start of the track."""
-        step = _ticks(_rate_of(video), _time_base_of(video))
-        order = Presentation(step, _most_held(video), self._container.format.name == "avi")
+        order = presentation_of(self._container, video)
         for shown in self._shown(video, order):
             if self._clock is None:
                 self._clock = clock_of(video, _rate_of(video), order.first)
@@ -380,7 +379,7 @@ def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
 
 
-def clock_of(video: VideoStream, rate: Fraction | None, first: int | None) -> FileClock:
+def clock_of(video: VideoStream, rate: Fraction | None, first: int | None = None) -> FileClock:
     """For a track whose pictures come at `rate`, as far as that is known.
 
     first: the smallest time seen; in a container that numbers by decoding it is not what is told as the start.
@@ -392,8 +391,11 @@ def clock_of(video: VideoStream, rate: Fraction | None, first: int | None) -> Fi
     return FileClock(origin, _ticks(rate, time_base), longest)
 
 
-def _most_held(video: VideoStream) -> int:
-    return min(16, _HELD_BYTES // max(1, 3 * video.height * video.width))
+def presentation_of(container: InputContainer, video: VideoStream) -> Presentation:
+    """For a track; what it may hold back is kept from filling the memory."""
+    step = _ticks(_rate_of(video), _time_base_of(video))
+    most_held = min(16, _HELD_BYTES // max(1, 3 * video.height * video.width))
+    return Presentation(step, most_held, by_decoding=container.format.name == "avi")
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

@@ -88,7 +88,6 @@ class Presentation:
     """
 
     __slots__ = (
-        "_by_decoding",
         "_has_pts",
         "_held",
         "_last_dts",
@@ -99,12 +98,13 @@ class Presentation:
         "_shown_part",
         "_step",
         "_times",
+        "by_decoding",
         "first",
     )
 
     def __init__(self, step: int, most_held: int, by_decoding: bool = False) -> None:
         self._step = step
-        self._by_decoding = by_decoding
+        self.by_decoding = by_decoding
         self._most_held = most_held
         self._has_pts = False
         self._last_dts: int | None = None
@@ -119,7 +119,7 @@ class Presentation:
     def sending(self, packet: av.Packet[VideoStream]) -> None:
         """Note a packet before it is decoded; one without a presentation time gets its decoding time."""
         self._has_pts |= packet.pts is not None
-        if self._by_decoding or (packet.pts is None and not self._has_pts):
+        if self.by_decoding or (packet.pts is None and not self._has_pts):
             packet.pts = packet.dts
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts - _RESTARTED_STEPS * self._step:
