@@ -200,6 +200,8 @@ class FileSource(Closing):
                 except av.FFmpegError:
                     self.damaged += 1
                     packet = None
+                if self._pipe is not None:
+                    self._pipe.check()
                 if packet is not None and packet.stream is not video:
                     self._hear(packet)
                     continue
