@@ -47,6 +47,7 @@ def write_interlaced(path: Path, frames: int = 12, codec: str = "libx264", top_f
     options = {"libx264": {"x264-params": f"{order}=1:crf=10"}, "mpeg2video": {"q": "2"}}.get(codec, {})
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, 25, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if codec == "mpeg2video":
@@ -132,7 +133,8 @@ def test_of_mixed_material_only_the_woven_frames_are_changed() -> None:
 
 
 def test_a_change_of_shape_loses_no_frame() -> None:
-    deinterlacer, pictures = Deinterlacer(), []
+    deinterlacer = Deinterlacer()
+    pictures: list[av.VideoFrame] = []
     for index in range(6):
         height = 48 if index < 3 else 96
         picture = av.VideoFrame.from_ndarray(np.full((height, 64, 3), 9, np.uint8), "rgb24").reformat(format="yuv420p")

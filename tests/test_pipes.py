@@ -176,7 +176,12 @@ def test_a_socket_is_read(tmp_path: Path) -> None:
     content = write_video(tmp_path / "a.mkv", gray_levels(10)).read_bytes()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        writer = threading.Thread(target=lambda: (theirs.sendall(content), theirs.shutdown(socket.SHUT_WR)))
+
+        def write() -> None:
+            theirs.sendall(content)
+            theirs.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=write)
         writer.start()
         with FileSource(f"/dev/fd/{ours.fileno()}") as source:
             assert len(list(source)) == 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -43,10 +44,8 @@ def write_clip(
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", FPS, options={"preset": "ultrafast", "g": "10"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        packets = []
-        tracks = [
-            container.add_stream(codec, rate, layout=layout or {1: "mono", 2: "stereo"}[len(wave)]) for wave in waves
-        ]
+        packets: list[av.Packet[Any]] = []
+        tracks = [_track(container, codec, rate, layout or {1: "mono", 2: "stereo"}[len(wave)]) for wave in waves]
         for index, image in enumerate(gray_levels(round(seconds * FPS))):
             picture = av.VideoFrame.from_ndarray(image % 240, "rgb24").reformat(format="yuv420p")
             picture.pts, picture.time_base = index, Fraction(1, FPS)
@@ -61,6 +60,12 @@ def write_clip(
         for packet in sorted(packets, key=lambda one: (one.dts or 0) * one.time_base):
             container.mux(packet)
     return path
+
+
+def _track(container: av.container.OutputContainer, codec: str, rate: int, layout: str) -> av.AudioStream:
+    track = container.add_stream(codec, rate, layout=layout)
+    assert isinstance(track, av.AudioStream)
+    return track
 
 
 def _frame(wave: NDArray[np.float32], codec: str, layout: str) -> av.AudioFrame:
@@ -89,11 +94,11 @@ def heard(path: Path) -> tuple[NDArray[np.float64], int, float]:
     with av.open(str(path)) as container:
         track = container.streams.audio[0]
         frames = list(container.decode(track))
-        begin = min(frame.pts * frame.time_base for frame in frames)
-        ends = [frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate) for frame in frames]
-        wave = np.zeros(round((max(ends) - begin) * track.rate))
-        for frame in frames:
-            at = round((frame.pts * frame.time_base - begin) * track.rate)
+        begins = [Fraction(frame.pts or 0) * (frame.time_base or 1) for frame in frames]
+        begin, last = begins[0], frames[-1]
+        wave = np.zeros(round((begins[-1] - begin) * track.rate) + last.samples)
+        for frame, begin_s in zip(frames, begins, strict=True):
+            at = round((begin_s - begin) * track.rate)
             samples = frame.to_ndarray()
             if not frame.format.is_planar:
                 samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -203,7 +208,7 @@ def test_sound_is_in_step_with_the_track_of_pictures_that_is_read(tmp_path: Path
     with av.open(str(clip)) as read, av.open(str(path), "w") as written:
         small = written.add_stream("libx264", FPS)
         small.width, small.height, small.pix_fmt = 16, 16, "yuv420p"
-        packets = []
+        packets: list[av.Packet[Any]] = []
         for index in range(10):
             picture = av.VideoFrame(16, 16, "yuv420p")
             picture.pts, picture.time_base = index + round(1.5 * FPS), Fraction(1, FPS)
@@ -214,7 +219,7 @@ def test_sound_is_in_step_with_the_track_of_pictures_that_is_read(tmp_path: Path
             if packet.dts is not None:
                 packet.stream = copies[packet.stream]
                 packets.append(packet)
-        for packet in sorted(packets, key=lambda one: one.dts * one.time_base):
+        for packet in sorted(packets, key=lambda one: (one.dts or 0) * one.time_base):
             written.mux(packet)
     with FileSource(path) as source:
         assert (source.info.height, source.info.width) == (48, 64)
@@ -292,7 +297,7 @@ def _taken(packets: list[tuple[float, float]], clock: FileClock, until_s: list[f
     """When pieces begin. packets: (time, length) in the track's seconds, put before the first is taken."""
     sound = Sound(None, clock, Fraction(1, 1000))  # type: ignore[arg-type]
     for time_s, length_s in packets:
-        packet = av.Packet(1)
+        packet: av.Packet[Any] = av.Packet(1)
         packet.time_base, packet.pts = Fraction(1, 1000), round(time_s * 1000)
         packet.dts, packet.duration = packet.pts, round(length_s * 1000)
         sound.put(Piece(packet))
@@ -300,6 +305,7 @@ def _taken(packets: list[tuple[float, float]], clock: FileClock, until_s: list[f
     for limit in until_s:
         while taken := sound.take(None if limit is None else Fraction(limit)):
             piece, shift_s = taken
+            assert piece.packet.pts is not None
             begins.append(float(piece.packet.pts * piece.packet.time_base + shift_s))
     return begins
 
