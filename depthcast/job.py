@@ -160,9 +160,8 @@ def prepared(
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        yield Prepared(
-            job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports, _sound_of(source)
-        )
+        live = LiveRun(source.info, spec, controls)
+        yield Prepared(job, seen, live, estimate, timings, settings, ports, _sound_of(source))
 
 
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
