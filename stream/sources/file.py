@@ -33,6 +33,8 @@ _MOST_HEARD = 1 << 16
 """Packets of sound before the first picture."""
 _HELD_BYTES = 256 << 20
 """Of pictures that wait until their time is known."""
+_LEAVE_S = 1.0
+"""How long `close` waits for a reader that is at work."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
 _LONGEST_GAP = 2**31 - 1
@@ -137,14 +139,18 @@ class FileSource(Closing):
                 sound.ended = True
 
     def close(self) -> None:
-        """End the iteration, from any thread, and close the file; harmless when repeated."""
+        """End the iteration, from any thread, and close the file; one that hangs is closed by its reader."""
         self._closed = True
         if self._pipe is not None:
             self._pipe.stop()
-        with self._reading:
-            self._container.close()
-            if self._pipe is not None:
-                self._pipe.close()
+        if self._reading.acquire(timeout=_LEAVE_S):
+            self._let_go()
+            self._reading.release()
+
+    def _let_go(self) -> None:
+        self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         """The pictures, upright and with their times from the start of the track."""
@@ -163,10 +169,11 @@ class FileSource(Closing):
         tracks = {track.id: track for track in self._container.streams.video}
         found: dict[int, av.VideoFrame] = {}
         try:
-            for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
-                for picture in packet.decode():
-                    assert isinstance(picture, av.VideoFrame)
-                    found.setdefault(packet.stream.id, picture)
+            with self._reading:
+                for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
+                    for picture in packet.decode():
+                        assert isinstance(picture, av.VideoFrame)
+                        found.setdefault(packet.stream.id, picture)
             yield self._upright.turned(assembled([found[tile] for tile in grid.tiles], grid))
         except (av.FFmpegError, KeyError):
             self.damaged += 1
@@ -178,6 +185,7 @@ class FileSource(Closing):
         while True:
             with self._reading:
                 if self._closed:
+                    self._let_go()
                     return
                 try:
                     packet = next(packets, None)
