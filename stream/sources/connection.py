@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
@@ -155,7 +157,10 @@ class Connection(Closing):
         )
 
     def _ends(self) -> bool:
-        """Read on until it shows whether this is a file that is sent without its length."""
+        """Read on until it shows whether this is a file that is sent without its length.
+
+        What is searched for JPEGs is pushed as fast as its camera likes: it is a file only where it has ended.
+        """
         began_s, verdict = time.monotonic(), None
         while verdict is None:
             packet = next(self._packets, None)
@@ -164,7 +169,7 @@ class Connection(Closing):
             self._ahead.append(packet)
             now_s = time.monotonic()
             verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
-        return verdict
+        return verdict and self._address.format is None
 
     def _received(self) -> Iterator[Packet]:
         packets = self._container.demux(self._video)
@@ -172,8 +177,10 @@ class Connection(Closing):
         while not self._closing.is_set():
             try:
                 packet = next(packets, None)
-            except (av.FFmpegError, OSError):
-                self._is_cut = True
+            except (av.FFmpegError, OSError) as error:
+                # FFmpeg ends a body without a length so, however whole it is.
+                is_end = isinstance(error, OSError) and error.errno == errno.EIO
+                self._is_cut = not is_end or self._container.size > 0
                 return
             if packet is None:
                 return
@@ -189,16 +196,20 @@ class Connection(Closing):
             if not came and time.monotonic() - self._began_s > self._longest_wait_s():
                 return
             try:
-                pictures = packet.decode()
+                pictures = self._video.decode(packet)
             except av.FFmpegError:
                 # What comes before the first key picture cannot be decoded, and is whole.
                 self._damage += came
                 continue
-            for picture in pictures:
-                assert isinstance(picture, av.VideoFrame)
-                came = True
-                self._damage += picture.is_corrupt
-                yield self.upright.turned(picture)
+            came = came or bool(pictures)
+            yield from map(self._looked_at, pictures)
+        if not self._closing.is_set():
+            with suppress(av.FFmpegError):  # Where the end has come, it is empty already.
+                yield from map(self._looked_at, self._video.decode(None))
+
+    def _looked_at(self, picture: av.VideoFrame) -> av.VideoFrame:
+        self._damage += picture.is_corrupt
+        return self.upright.turned(picture)
 
     def _longest_wait_s(self) -> float:
         """For the first picture, while packets come. Of motion JPEG every picture is a key picture."""
