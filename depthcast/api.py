@@ -74,7 +74,7 @@ def estimate(
                 yield from offline(source, windows)
             return
         with step_session(wanted, frame, settings, logger.info) as session:
-            yield from map(DepthEstimator(session, scene_cut).step, source)
+            yield from map(DepthEstimator(session, scene_cut, rate=source.info.rate).step, source)
 
 
 def wanted_for(

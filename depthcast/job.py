@@ -30,12 +30,10 @@ from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sources import Source, SourceInfo
+from stream.sources.limited import Limited
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
-_GAP_S = 1.0
-"""A longer pause between two frames restarts the window, unless the source is slower than that."""
-_GAP_FRAMES = 3
 Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
 """Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
 
@@ -104,6 +102,7 @@ class Prepared:
                 stop=stop,
                 timings=self.timings,
                 controls=self.live.controls,
+                max_frames=job.max_frames,
             )
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -137,7 +136,10 @@ def prepared(
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
-        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, output_fps=job.output_fps))
+        if job.max_frames is not None and not source.info.live:
+            # What follows may look ahead. Of a live source frames are dropped: those that come out are counted.
+            source = Limited(source, job.max_frames)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
@@ -155,7 +157,7 @@ def prepared(
                 if lend
                 else step_session(job.wanted, frame, settings, say, progress)
             )
-            estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
+            estimator = DepthEstimator(session, job.scene_cut, rate=source.info.rate)
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
         yield Prepared(job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
@@ -167,7 +169,3 @@ def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) 
     unit = refinement.check(spec.unit)
     check_clouds(file_paths(job.outputs), job.sensing, unit)
     return refined(estimate, refinement), replace(spec, unit=unit)
-
-
-def _gap_s(rate: Fraction | None) -> float:
-    return max(_GAP_S, float(_GAP_FRAMES / rate)) if rate else _GAP_S

@@ -168,7 +168,7 @@ class Cameras:
             self._board.place("browser") as told,
             self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network,
         ):
-            estimator = DepthEstimator(network)
+            estimator = DepthEstimator(network, rate=info.rate)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
             sink = BroadcastSink(codecs, painter, info.rate, camera.broadcast)

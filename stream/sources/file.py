@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -33,6 +34,8 @@ _REORDERED_STEPS = 10
 """Times that fall back by more frames than this belong to a clock that was restarted."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
+_LEAVE_S = 1.0
+"""How long `close` waits for a reader that is at work."""
 _LONGEST_GAP = 2**31 - 1
 """In units of the time base: no frame of an MP4 lasts longer."""
 
@@ -47,7 +50,19 @@ class FileSource(Closing):
     """
 
     reconnects = 0
-    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "_upright", "damaged")
+    __slots__ = (
+        "_clock",
+        "_container",
+        "_first",
+        "_frames",
+        "_info",
+        "_is_closed",
+        "_max_frames",
+        "_reading",
+        "_thinner",
+        "_upright",
+        "damaged",
+    )
 
     def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
         if max_frames is not None and max_frames < 1:
@@ -68,6 +83,9 @@ class FileSource(Closing):
         except BaseException:
             self._container.close()
             raise
+        self._is_closed = False
+        self._reading = threading.Lock()
+        """Held by whoever touches the container, which must not be read once it is closed."""
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
@@ -88,11 +106,21 @@ class FileSource(Closing):
             if self._thinner.keeps(pts * time_base):
                 yield Frame(picture, index, pts, time_base, time.monotonic_ns())
                 index += 1
-            picture = next(self._frames, None)
+            picture = self._next()
+
+    def _next(self) -> av.VideoFrame | None:
+        with self._reading:
+            picture = None if self._is_closed else next(self._frames, None)
+            if self._is_closed:
+                self._container.close()
+        return picture
 
     def close(self) -> None:
-        """Close the file."""
-        self._container.close()
+        """End the iteration, from any thread, and close the file; one that waits for data is closed by its reader."""
+        self._is_closed = True
+        if self._reading.acquire(timeout=_LEAVE_S):
+            self._container.close()
+            self._reading.release()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(video)

@@ -21,10 +21,11 @@ class Looped(Closing):
     """A file from its start again whenever it ends; times go on rising."""
 
     reconnects = 0
-    __slots__ = ("_file", "_path", "damaged")
+    __slots__ = ("_file", "_is_closed", "_path", "damaged")
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_closed = False
         self._file = FileSource(path)
         self.damaged = 0
 
@@ -35,7 +36,7 @@ class Looped(Closing):
 
     def __iter__(self) -> Iterator[Frame]:
         index = begin = 0
-        while True:
+        while not self._is_closed:
             last, step = begin, 1
             for frame in self._file:
                 pts = begin + frame.pts
@@ -43,13 +44,16 @@ class Looped(Closing):
                 last = pts
                 yield replace(frame, index=index, pts=pts)
                 index += 1
+            if self._is_closed:
+                return
             begin = last + step
             self.damaged += self._file.damaged
             self._file.close()
             self._file = FileSource(self._path)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which ends the iteration."""
+        self._is_closed = True
         self._file.close()
 
 
