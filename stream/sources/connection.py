@@ -31,6 +31,7 @@ _SEGMENTED = frozenset({"hls", "dash"})
 _PUSHED = "mpjpeg"
 """Pictures that a camera pushes (multipart/x-mixed-replace); without a length they have no end."""
 _ANY_PARTS = (("probesize", "32"), ("analyzeduration", "0"))
+_ODD = av.error.InvalidDataError, av.error.ExitError
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
 _FIRST_PICTURE_S = 60.0
@@ -239,6 +240,8 @@ def _open(address: Address) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        kind = Unreadable if isinstance(error, (av.error.InvalidDataError, av.error.ExitError)) else SourceError
+        # EIO: a body without a length has ended while FFmpeg was looking what it is.
+        is_odd = isinstance(error, _ODD) or (isinstance(error, OSError) and error.errno == errno.EIO)
+        kind = Unreadable if is_odd else SourceError
         # Not chained: FFmpeg's own words hold the address with its password.
         raise kind(f"{address.name} cannot be opened: {reason_of(error)}") from None
