@@ -34,6 +34,8 @@ _ANY_PARTS = (("probesize", "32"), ("analyzeduration", "0"))
 _ODD = av.error.InvalidDataError, av.error.ExitError
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
+_RAW_RATE = Fraction(25)
+"""Of pictures that nothing is known of, as FFmpeg has it."""
 _FIRST_PICTURE_S = 60.0
 """How long packets may come without a picture: key pictures may be far apart."""
 
@@ -107,7 +109,7 @@ class Connection(Closing):
             self.pictures: Iterator[av.VideoFrame] = chain((self.first,), pictures)
             """From the first on, until the stream ends, is cut, or sends nothing for too long."""
             self.facts = self._found()
-            self.clock: FileClock = clock_of(self._video, self.facts.rate)
+            self.clock: FileClock = clock_of(self._video, self.facts.rate or _RAW_RATE)
             """Mends the times of a file."""
         except BaseException:
             self._container.close()

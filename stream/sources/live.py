@@ -137,10 +137,10 @@ class LiveSource(Closing):
 
     def _stamped(self, picture: av.VideoFrame, connection: Connection) -> Frame:
         now_ns, time_base = time.monotonic_ns(), self._info.time_base
+        is_told = connection.facts.has_times and picture.pts is not None
         if self._facts.has_end:
-            pts = connection.clock.mended(picture.pts)
+            pts = connection.clock.mended(picture.pts if is_told else None)
         else:
-            is_told = connection.facts.has_times and picture.pts is not None
             pts = self._clock.pts(_time_s(picture) if is_told else None, now_ns / 1e9)
         frame = Frame(picture, self._index, pts, time_base, now_ns)
         self._index += 1
