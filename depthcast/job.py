@@ -31,8 +31,9 @@ from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sources import Source, SourceInfo
 from stream.sources.limited import Limited
+from stream.sources.paced import Paced
 from stream.stats import StageTimes, Stats
-from stream.uris import FileIn, SinkUri, SourceUri, TestIn
+from stream.uris import FileIn, HttpIn, SinkUri, SourceUri, TestIn
 
 Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
 """Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
@@ -137,6 +138,8 @@ def prepared(
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, output_fps=job.output_fps))
+        if isinstance(job.source, HttpIn) and not source.info.live and any(map(is_live, job.outputs)):
+            source = Paced(source)  # That it is a file has shown only now.
         if job.max_frames is not None and not source.info.live:
             # What follows may look ahead. Of a live source frames are dropped: those that come out are counted.
             source = Limited(source, job.max_frames)

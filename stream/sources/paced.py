@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from engines.closing import Closing
 from stream.frame import Frame
@@ -44,12 +42,12 @@ class Looped(Closing):
                 last = pts
                 yield replace(frame, index=index, pts=pts)
                 index += 1
-            if self._is_closed:
-                return
             begin = last + step
             self.damaged += self._file.damaged
             self._file.close()
             self._file = FileSource(self._path)
+            if self._is_closed:
+                self._file.close()
 
     def close(self) -> None:
         """Close the file, which ends the iteration."""
@@ -57,7 +55,7 @@ class Looped(Closing):
         self._file.close()
 
 
-class Paced:
+class Paced(Closing):
     """Frames of another source, which it owns, each when its time has come: a live source.
 
     now_s: monotonic clock; wait: sleeps so many seconds, or until the event is set. Both are replaced in tests.
@@ -93,25 +91,13 @@ class Paced:
 
     def __iter__(self) -> Iterator[Frame]:
         pace = Pace()
-        try:
-            for frame in self._source:
-                self._wait(self._closing, pace.delay_s(float(frame.pts * frame.time_base), self._now_s()))
-                if self._closing.is_set():
-                    return
-                yield replace(frame, captured_ns=round(self._now_s() * 1e9))
-        finally:
+        for frame in self._source:
+            self._wait(self._closing, pace.delay_s(float(frame.pts * frame.time_base), self._now_s()))
             if self._closing.is_set():
-                self._source.close()
+                return
+            yield replace(frame, captured_ns=round(self._now_s() * 1e9))
 
     def close(self) -> None:
-        """End the iteration, from any thread. The other source is closed by whoever iterates, else here."""
+        """End the iteration and close the other source, from any thread."""
         self._closing.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
         self._source.close()
