@@ -119,7 +119,8 @@ class DepthReader(Closing):
 
     def _end_capture(self) -> None:
         """Nobody reads the source any more when this returns, unless it hangs."""
-        self._box.close()
+        # As an error, so that what waits in it is not taken any more.
+        self._box.close(MailboxClosed("the reader is closed"))
         if self._capturing is not None:
             self._frames.close()
             self._capturing.join(_LEAVE_S)

@@ -30,7 +30,6 @@ from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sources import Source, SourceInfo
-from stream.sources.limited import Limited
 from stream.sources.paced import Paced
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, HttpIn, SinkUri, SourceUri, TestIn
@@ -137,12 +136,9 @@ def prepared(
     check_outputs(job.source, job.outputs, job.look.side_by_side)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
-        source = opened.enter_context(opened_source(job.played, settings, say, ports, output_fps=job.output_fps))
+        source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
         if isinstance(job.source, HttpIn) and not source.info.live and any(map(is_live, job.outputs)):
             source = Paced(source)  # That it is a file has shown only now.
-        if job.max_frames is not None and not source.info.live:
-            # What follows may look ahead. Of a live source frames are dropped: those that come out are counted.
-            source = Limited(source, job.max_frames)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)

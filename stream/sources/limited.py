@@ -13,6 +13,12 @@ from stream.sources import Source, SourceInfo
 from stream.sources.thin import Thinner
 
 
+def limited(source: Source, max_frames: int | None, output_fps: Fraction | None) -> Source:
+    """The source, thinned, and ended after so many frames unless it is live."""
+    most = None if source.info.live else max_frames
+    return source if most is None and output_fps is None else Limited(source, most, output_fps)
+
+
 class Limited(Closing):
     """Frames of another source, which it owns: at most `max_frames`, at most `output_fps` a second; None: all."""
 
