@@ -15,7 +15,6 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -38,6 +37,10 @@ _ONE_BY_ONE = {"http_persistent": "0", "http_multiple": "0"}
 """FFmpeg's own connections, which it would keep and use again."""
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
+_MOST_AHEAD = 1000
+"""Packets that are looked at to know a file: at more than so many in a second it is one."""
+_NO_TIMESTAMPS = 0x80
+"""FFmpeg's AVFMT_NOTIMESTAMPS: what times there are, are made up."""
 _RAW_RATE = Fraction(25)
 """Of pictures that nothing is known of, as FFmpeg has it."""
 _FIRST_PICTURE_S = 60.0
@@ -107,7 +110,7 @@ class Connection(Closing):
             self._damage = 0
             self._is_cut = False
             self._played_s = 0.0
-            self._ahead: deque[Packet] = deque()
+            self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
             self.upright = Upright()
             pictures = self._decoded()
@@ -161,7 +164,7 @@ class Connection(Closing):
             duration_s=duration_s,
             has_end=has_length or (may_end and self._ends()),
             is_segmented=is_segmented and duration_s is None,
-            has_times=not form.flags & Flags.no_timestamps.value,
+            has_times=not form.flags & _NO_TIMESTAMPS,
             has_sound=bool(self._container.streams.audio),
         )
 
@@ -171,16 +174,16 @@ class Connection(Closing):
         What is searched for JPEGs is pushed as fast as its camera likes: it is a file only where it has ended.
         """
         began_s, verdict = time.monotonic(), None
-        while verdict is None:
+        while verdict is None and len(self._ahead) < _MOST_AHEAD:
             packet = next(self._packets, None)
             if packet is None:
                 return not self._is_cut
             self._ahead.append(packet)
             now_s = time.monotonic()
             verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
-        return verdict and self._address.format is None
+        return verdict is not False and self._address.format is None
 
-    def _received(self) -> Iterator[Packet]:
+    def _received(self) -> Iterator[Packet[VideoStream]]:
         packets = self._container.demux(self._video)
         begin_s = None
         while not self._closing.is_set():

@@ -19,11 +19,11 @@ class Looped(Closing):
     """A file from its start again whenever it ends; times go on rising."""
 
     reconnects = 0
-    __slots__ = ("_file", "_is_closed", "_path", "damaged")
+    __slots__ = ("_closing", "_file", "_path", "damaged")
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_closed = False
+        self._closing = threading.Event()
         self._file = FileSource(path)
         self.damaged = 0
 
@@ -34,7 +34,7 @@ class Looped(Closing):
 
     def __iter__(self) -> Iterator[Frame]:
         index = begin = 0
-        while not self._is_closed:
+        while not self._closing.is_set():
             last, step = begin, 1
             for frame in self._file:
                 pts = begin + frame.pts
@@ -46,12 +46,12 @@ class Looped(Closing):
             self.damaged += self._file.damaged
             self._file.close()
             self._file = FileSource(self._path)
-            if self._is_closed:
+            if self._closing.is_set():
                 self._file.close()
 
     def close(self) -> None:
         """Close the file, which ends the iteration."""
-        self._is_closed = True
+        self._closing.set()
         self._file.close()
 
 
