@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from stream.errors import SourceError
 from stream.sources.choose import address_of, open_source
@@ -32,9 +33,12 @@ BODIES = ["length", "chunks", "no length"]
 
 
 class Web:
-    """Answers every request with one body. how: it is delimited; asked: requests so far."""
+    """Answers every request with one body.
 
-    def __init__(self, body: bytes, how: str = "length", status: int = 200) -> None:
+    how: it is delimited. promised: bytes, where there are to be more than come. asked: requests so far.
+    """
+
+    def __init__(self, body: bytes, how: str = "length", status: int = 200, promised: int | None = None) -> None:
         self.asked = 0
         web = self
 
@@ -46,7 +50,7 @@ class Web:
                 self.close_connection = True
                 self.send_response(status)
                 if how == "length":
-                    self.send_header("Content-Length", str(len(body)))
+                    self.send_header("Content-Length", str(promised or len(body)))
                 if how == "chunks":
                     self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
@@ -86,6 +90,7 @@ def picture_file(path: Path) -> bytes:
     with av.open(path, "w", format="gif" if path.suffix == ".gif" else "image2", options={"update": "1"}) as container:
         codec, layout = kinds[path.suffix]
         video = container.add_stream(codec, rate=25)
+        assert isinstance(video, VideoStream)
         video.height, video.width, video.pix_fmt = 48, 64, layout
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=layout)
         container.mux([*video.encode(picture), *video.encode(None)])
@@ -132,6 +137,7 @@ def test_what_has_an_end_is_read_whole_once_and_in_its_own_time(tmp_path: Path, 
     options = {".webm": {"live": "1"}, ".mp4": {"movflags": "frag_keyframe+empty_moov"}}.get(suffix, {})
     with av.open(path, "w", container_options=options) as container:
         video = container.add_stream(codec, rate=25, options={"g": "10"} if codec == "libx264" else {})
+        assert isinstance(video, VideoStream)
         video.height, video.width, video.pix_fmt = 48, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for image in gray_levels(40):
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -144,6 +150,15 @@ def test_what_has_an_end_is_read_whole_once_and_in_its_own_time(tmp_path: Path, 
     assert [float(frame.pts * frame.time_base) for frame in frames] == pytest.approx(
         [n / 25 for n in range(40)], abs=2e-3
     )
+
+
+def test_a_file_that_is_cut_off_gives_what_came_and_tells(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.ts", gray_levels(40), options={"g": "5"}).read_bytes()
+    half = len(clip) // 2
+    with Web(clip[:half], promised=len(clip)) as web, open_source(parse_source(f"{web.url}/clip.ts")) as source:
+        assert 0 < len(list(source)) < 40
+        assert (source.info.live, source.reconnects) == (False, 0)
+        assert source.damaged >= 1
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"", 200), (b"<html>hello</html>", 200), (b"gone", 404), (b"no", 500)])

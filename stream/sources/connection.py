@@ -37,6 +37,7 @@ _ONE_BY_ONE = {"http_persistent": "0", "http_multiple": "0"}
 """FFmpeg's own connections, which it would keep and use again."""
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
+_FASTER = 1.5
 _MOST_AHEAD = 1000
 """Packets that are looked at to know a file: at more than so many in a second it is one."""
 _NO_TIMESTAMPS = 0x80
@@ -108,7 +109,8 @@ class Connection(Closing):
         try:
             self._video = self._find_video()
             self._damage = 0
-            self._is_cut = False
+            self.is_cut = False
+            """Its end has not arrived."""
             self._played_s = 0.0
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
@@ -128,6 +130,13 @@ class Connection(Closing):
         """Errors since this was last asked."""
         damage, self._damage = self._damage, 0
         return damage
+
+    @property
+    def was_file(self) -> bool:
+        """What has ended came faster than it plays, and of its own accord: no camera does that for long."""
+        may_end = self._address.on_web and not self.facts.is_segmented and self._container.format.name != _PUSHED
+        elapsed_s = time.monotonic() - self._began_s
+        return may_end and not self.is_cut and self._played_s > _FASTER * elapsed_s
 
     def close(self) -> None:
         """Leave the stream."""
@@ -177,7 +186,7 @@ class Connection(Closing):
         while verdict is None and len(self._ahead) < _MOST_AHEAD:
             packet = next(self._packets, None)
             if packet is None:
-                return not self._is_cut
+                return not self.is_cut
             self._ahead.append(packet)
             now_s = time.monotonic()
             verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
@@ -192,7 +201,7 @@ class Connection(Closing):
             except (av.FFmpegError, OSError) as error:
                 # FFmpeg ends a body without a length so, however whole it is.
                 is_end = isinstance(error, OSError) and error.errno == errno.EIO
-                self._is_cut = not is_end or self._container.size > 0
+                self.is_cut = not is_end or self._container.size > 0
                 return
             if packet is None:
                 return

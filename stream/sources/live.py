@@ -42,6 +42,7 @@ class LiveSource(Closing):
         self._closing = threading.Event()
         self._clock = LiveClock()
         self._index = 0
+        self._is_over = False
         self.damaged = 0
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         self.reconnects = 0
@@ -91,7 +92,7 @@ class LiveSource(Closing):
         try:
             self._deliver(connection)
             failures = 1
-            while not self._facts.has_end and not self._closing.is_set():
+            while not self._is_over and not self._closing.is_set():
                 self._wait(self._closing, wait_before_try_s(failures))
                 failures += 1
                 if (back := self._connected_again()) is None:
@@ -132,7 +133,11 @@ class LiveSource(Closing):
                 self.damaged += connection.taken_damage()
                 self._frames.put(self._stamped(picture, connection))
             self.damaged += connection.taken_damage()
-        if not self._facts.has_end and not self._closing.is_set():
+            self._is_over = self._facts.has_end or connection.was_file
+            if self._facts.has_end and connection.is_cut and not self._closing.is_set():
+                self.damaged += 1
+                _LOG.warning("%s was cut off before its end", self._address.name)
+        if not self._is_over and not self._closing.is_set():
             _LOG.warning("%s is lost, connecting again", self._address.name)
 
     def _stamped(self, picture: av.VideoFrame, connection: Connection) -> Frame:
