@@ -20,6 +20,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, stored_size
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
@@ -61,7 +62,7 @@ class Gray16Scale:
 class Gray16Sink:
     """Writes every depth frame at the first one's size. `clipped` counts the frames with values beyond the top code.
 
-    A run without a single frame leaves no file. Raises SinkError.
+    Pixels have the aspect that the source's have. A run without a single frame leaves no file. Raises SinkError.
     """
 
     __slots__ = ("_container", "_file", "_rate", "_scale", "_stream", "clipped")
@@ -74,11 +75,14 @@ class Gray16Sink:
         try:
             with self._file.errors():
                 self._container = av.open(f"file:{self._file.temporary}", "w", format="matroska")
-            slices = "4" if min(info.height, info.width) >= _SLICED_FROM else "1"
+            height, width = stored_size(info.height, info.width, info.aspect)
+            slices = "4" if min(height, width) >= _SLICED_FROM else "1"
             options = {"level": "3", "slices": slices, "slicecrc": "1"}
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
-            context.width, context.height = info.width, info.height
+            context.height, context.width = height, width
+            if info.aspect != SQUARE:
+                context.sample_aspect_ratio = info.aspect
             context.pix_fmt, context.time_base = "gray16le", info.time_base
         except BaseException:
             self._file.discard()
@@ -88,16 +92,17 @@ class Gray16Sink:
         """Encode one map."""
         if depth_frame.stale:
             return
+        context = self._stream.codec_context
         if self._scale is None:
             self._scale = scale_for(depth_frame)
+            camera = depth_frame.intrinsics
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
                 DEPTH_UNIT=self._scale.unit.value,
                 DEPTH_POLARITY=self._scale.unit.polarity,
-                DEPTH_CAMERA=json.dumps(described(depth_frame.intrinsics)),
+                DEPTH_CAMERA=json.dumps(described(camera and camera.scaled(context.height, context.width))),
             )
-        context = self._stream.codec_context
         depth = resize_map(depth_frame.depth, context.height, context.width)
         codes = self._scale.encode(depth)
         self.clipped += bool(np.any(codes == _TOP))

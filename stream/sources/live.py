@@ -80,6 +80,7 @@ class LiveSource(Closing):
         except BaseException:
             self.close()
             raise
+        note = self._first.light.note if self._first.light else ""
         self._info = SourceInfo(
             height=self._first.height,
             width=self._first.width,
@@ -90,7 +91,9 @@ class LiveSource(Closing):
             live=not self._has_end,
             audio=False,
             name=address.name,
-            turned=connection.turned,
+            orientation=connection.upright.orientation,
+            aspect=self._first.aspect,
+            notes=(note,) if note else (),
         )
 
     @property
@@ -148,18 +151,19 @@ class LiveSource(Closing):
                     self.reconnects += 1
                     _LOG.info("%s is back", self._address.name)
                 came = True
-                self._frames.put(self._stamped(picture))
+                self._frames.put(self._stamped(picture, connection.upright))
         self.damaged += connection.taken_damage()
         if came and not self._has_end and not self._closing.is_set():
             _LOG.warning("%s is lost, connecting again", self._address.name)
         return came
 
-    def _stamped(self, picture: av.VideoFrame) -> Frame:
+    def _stamped(self, picture: av.VideoFrame, upright: Upright) -> Frame:
         now_ns = time.monotonic_ns()
         camera_s = None if picture.pts is None or picture.time_base is None else float(picture.pts * picture.time_base)
         # A file's frames come as fast as they are wanted: their own times alone count.
         arrived_s = camera_s if self._has_end and camera_s is not None else now_ns / 1e9
-        frame = Frame(picture, self._index, self._clock.pts(camera_s, arrived_s), LIVE_TIME_BASE, now_ns)
+        pts = self._clock.pts(camera_s, arrived_s)
+        frame = Frame(picture, self._index, pts, LIVE_TIME_BASE, now_ns, upright.aspect, upright.light)
         self._index += 1
         return frame
 
@@ -176,12 +180,7 @@ class _Connection:
         # Threads that work on several frames at once hold back as many.
         self._video.thread_type = "SLICE"
         self._damage = 0
-        self._upright = Upright()
-
-    @property
-    def turned(self) -> int:
-        """Counter-clockwise degrees by which the last picture was turned to be upright."""
-        return self._upright.degrees
+        self.upright = Upright(self._video)
 
     @property
     def duration_s(self) -> float | None:
@@ -223,7 +222,7 @@ class _Connection:
             for picture in pictures:
                 assert isinstance(picture, av.VideoFrame)
                 self._damage += picture.is_corrupt
-                yield self._upright.turned(picture)
+                yield self.upright.turned(picture)
 
     def __enter__(self) -> Self:
         return self
