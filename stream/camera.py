@@ -79,6 +79,8 @@ class Intrinsics:
 
     def scaled(self, height: int, width: int) -> Intrinsics:
         """For the same picture at another size."""
+        if (height, width) == (self.height, self.width):
+            return self
         down, across = height / self.height, width / self.width
         return replace(
             self,

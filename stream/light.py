@@ -140,9 +140,9 @@ def _unless_sdr(light: Light) -> Light:
     return SDR if np.abs(toned(codes, light) / 255.0 - codes / (_CODES - 1)).max() <= _SEEN else light
 
 
-def toned(codes: NDArray[np.uint16], light: Light) -> NDArray[np.uint8]:
-    """sRGB uint8 [H, W, 3] of RGB code values uint16 [H, W, 3] of this light, full range."""
-    tables = _tables_of(light)
+def toned(codes: NDArray[np.uint16], light: Light, white: int = _CODES - 1) -> NDArray[np.uint8]:
+    """sRGB uint8 [H, W, 3] of RGB code values uint16 [H, W, 3] of this light; `white` is the code value 1."""
+    tables = _tables_of(light, white)
     pixels = codes.reshape(-1, 3)
     shown = np.empty(pixels.shape, np.uint8)
     for start in range(0, len(pixels), _BLOCK):
@@ -186,9 +186,9 @@ def _by_root(light: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 @lru_cache(maxsize=8)
-def _tables_of(light: Light) -> _Tables:
-    codes = np.linspace(0, 1, _CODES)
-    roots = codes**2
+def _tables_of(light: Light, white: int) -> _Tables:
+    steps = np.linspace(0, 1, _CODES)
+    codes, roots = np.minimum(steps * ((_CODES - 1) / white), 1), steps**2
     if light.profile is not None:
         linear, matrix = light.profile.linear(codes), light.profile.to_bt709
     else:
@@ -199,7 +199,7 @@ def _tables_of(light: Light) -> _Tables:
         (roots ** (_HLG_GAMMA - 1)).astype(np.float32) if is_hlg else None,
         compression_of(roots * light.peak_nits, light.peak_nits).astype(np.float32) if light.is_hdr else None,
         (matrix * (light.peak_nits / WHITE_NITS if light.is_hdr else 1.0)).astype(np.float32),
-        np.rint(255 * srgb_encoded(codes)).astype(np.uint8),
+        np.rint(255 * srgb_encoded(steps)).astype(np.uint8),
     )
 
 

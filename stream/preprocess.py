@@ -25,6 +25,8 @@ _VDA_MULTIPLE = 14
 _VDA_LONGEST_SIDE = 1280
 _LONGEST_NETWORK_SIDE = 4096
 _CUBIC_A = -0.75
+_WHITE, _SWSCALE_WHITE = 65535, 65283
+"""In 16 bits, as they are and as libswscale gives them for pictures of limited range or of eight bits."""
 
 
 def network_size(spec: ModelSpec, height: int, width: int, input_size: int | None = None) -> tuple[int, int]:
@@ -134,7 +136,8 @@ def to_rgb(
     )
     if light == SDR:
         return converted.to_ndarray().astype(np.uint8, copy=False)
-    return toned(converted.to_ndarray().astype(np.uint16, copy=False), light)
+    is_exact = full == ColorRange.JPEG and picture.format.components[0].bits > 8
+    return toned(converted.to_ndarray().astype(np.uint16, copy=False), light, _WHITE if is_exact else _SWSCALE_WHITE)
 
 
 def shown(frame: Frame, height: int, width: int, converter: VideoReformatter | None = None) -> NDArray[np.uint8]:

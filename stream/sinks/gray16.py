@@ -25,6 +25,7 @@ from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
 from stream.preprocess import resize_map
+from stream.sinks.mkvaspect import write_aspect
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 
@@ -65,11 +66,12 @@ class Gray16Sink:
     Pixels have the aspect that the source's have. A run without a single frame leaves no file. Raises SinkError.
     """
 
-    __slots__ = ("_container", "_file", "_rate", "_scale", "_stream", "clipped")
+    __slots__ = ("_aspect", "_container", "_file", "_rate", "_scale", "_stream", "clipped")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file = Unfinished(path)
         self._rate = info.rate or _UNKNOWN_RATE
+        self._aspect = info.aspect
         self._scale: Gray16Scale | None = None
         self.clipped = 0
         try:
@@ -81,8 +83,6 @@ class Gray16Sink:
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
             context.height, context.width = height, width
-            if info.aspect != SQUARE:
-                context.sample_aspect_ratio = info.aspect
             context.pix_fmt, context.time_base = "gray16le", info.time_base
         except BaseException:
             self._file.discard()
@@ -119,6 +119,8 @@ class Gray16Sink:
         with self._file.errors():
             self._container.mux(self._stream.encode(None))
             self._container.close()
+            if self._aspect != SQUARE:
+                write_aspect(self._file.temporary, self._aspect)
         self._file.commit()
 
     def abort(self) -> None:

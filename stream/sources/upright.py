@@ -7,6 +7,7 @@ HEIF, of H.264's and HEVC's SEI messages and of EXIF; the brightness of HDR; ICC
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +16,7 @@ from typing import cast
 import av
 from av.filter import Graph
 from av.sidedata.sidedata import SideData, Type
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from stream.aspect import SQUARE, believed
@@ -22,8 +24,9 @@ from stream.icc import RgbProfile, read_profile
 from stream.light import SDR, light_of
 from stream.orientation import UPRIGHT, Orientation
 
-_UNKNOWN_TO_PYAV = range(28, 40)
-"""Kinds of side data that FFmpeg 8 has and PyAV 18 fails on, such as EXIF itself (31)."""
+_READ = (Type.DISPLAYMATRIX, Type.CONTENT_LIGHT_LEVEL, Type.MASTERING_DISPLAY_METADATA)
+_KINDS = range(40)
+"""Numbers of FFmpeg's kinds of side data, with some to spare."""
 _TRANSPOSE = {
     (False, False): "cclock_flip",
     (True, False): "clock",
@@ -38,15 +41,14 @@ Step = tuple[str, str | None]
 class Upright:
     """Lays the pictures of one stream upright; knows of the last one how it was turned and how it is to be shown."""
 
-    __slots__ = ("_container_aspect", "_peek", "_turn", "_video", "aspect", "light", "orientation")
+    __slots__ = ("_container_aspect", "_peek", "_profiled", "_turn", "_video", "aspect", "light", "orientation")
 
     def __init__(self, video: VideoStream) -> None:
         self._video = video
         # What a container states counts, as in players; what it has from the codec may change with the codec's.
         stated, coded = video.sample_aspect_ratio, video.codec_context.sample_aspect_ratio
         self._container_aspect = stated if stated != coded else None
-        self._peek = _Filter()
-        self._turn = _Filter()
+        self._peek, self._profiled, self._turn = _Filter(), _Filter(), _Filter()
         self.orientation = UPRIGHT
         self.aspect = SQUARE
         """Of the upright picture's pixels."""
@@ -56,13 +58,14 @@ class Upright:
         """The picture, upright. To be called before any other thread has the picture."""
         side_data = self._side_data(picture)
         self.orientation = orientation_of(side_data)
-        self.light = light_of(picture, peak_nits_of(side_data), _profile_of(side_data))
+        self.light = light_of(picture, peak_nits_of(side_data), self._profile(picture))
         self.aspect = believed(self._container_aspect or self._video.codec_context.sample_aspect_ratio)
         if self.orientation.transposed:
             self.aspect = 1 / self.aspect
         if self.orientation == UPRIGHT:
             return picture
         turned = self._turn.applied(picture, _steps(self.orientation))
+        assert turned is not None
         turned.pts = picture.pts
         return turned
 
@@ -70,9 +73,14 @@ class Upright:
         """Of a copy of one corner: a picture whose own side data were asked for stays in memory until Python's
         collector of cycles comes by, and there may be gigabytes of them by then.
         """
-        corner: tuple[Step, ...] = (("crop", f"{min(2, picture.width)}:{min(2, picture.height)}:0:0"), ("copy", None))
-        unknown = tuple(("sidedata", f"mode=delete:type={number}") for number in _UNKNOWN_TO_PYAV)
-        return tuple(cast(Iterable[SideData], self._peek.applied(picture, (*corner, *unknown)).side_data))
+        seen = self._peek.applied(picture, (*_corner(picture), *_WITHOUT_OTHERS))
+        return () if seen is None else tuple(cast(Iterable[SideData], seen.side_data))
+
+    def _profile(self, picture: av.VideoFrame) -> RgbProfile | None:
+        """The ICC profile, by way of a PNG of the corner: PyAV frees a PNG's profile twice."""
+        wanted = (("sidedata", "mode=select:type=ICC_PROFILE"), ("format", "rgb24"))
+        seen = self._profiled.applied(picture, (*_corner(picture), *wanted))
+        return None if seen is None else read_profile(_profile_in(_png(seen)))
 
 
 class _Filter:
@@ -84,14 +92,30 @@ class _Filter:
         self._graph: Graph | None = None
         self._kind: tuple[object, ...] = ()
 
-    def applied(self, picture: av.VideoFrame, steps: tuple[Step, ...]) -> av.VideoFrame:
+    def applied(self, picture: av.VideoFrame, steps: tuple[Step, ...]) -> av.VideoFrame | None:
+        """What comes out; None where the chain lets nothing through."""
         kind = (steps, picture.width, picture.height, picture.format.name)
         if self._graph is None or kind != self._kind:
             self._graph, self._kind = _graph_for(picture, steps), kind
         self._graph.push(picture)
-        filtered = self._graph.pull()
+        try:
+            filtered = self._graph.pull()
+        except av.BlockingIOError:
+            return None
         assert isinstance(filtered, av.VideoFrame)
         return filtered
+
+
+_WITHOUT_OTHERS: tuple[Step, ...] = tuple(
+    ("sidedata", f"mode=delete:type={number}")
+    for number in _KINDS
+    if number not in [cast(int, kind.value) for kind in _READ]
+)
+"""PyAV 18 fails on kinds that it does not know, such as EXIF, and on those that have metadata of their own."""
+
+
+def _corner(picture: av.VideoFrame) -> tuple[Step, ...]:
+    return ("crop", f"{min(2, picture.width)}:{min(2, picture.height)}:0:0"), ("copy", None)
 
 
 def _steps(orientation: Orientation) -> tuple[Step, ...]:
@@ -138,9 +162,24 @@ _MASTERING = struct.Struct("=16i 2i 2i 2i")
 """AVMasteringDisplayMetadata: primaries and white as eight ratios, least and most luminance, what of it is there."""
 
 
-def _profile_of(side_data: Iterable[SideData]) -> RgbProfile | None:
-    data = _bytes_of(side_data, Type.ICC_PROFILE)
-    return read_profile(data) if data else None
+def _png(picture: av.VideoFrame) -> bytes:
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width, encoder.pix_fmt = picture.height, picture.width, picture.format.name
+    encoder.time_base = Fraction(1)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+
+
+def _profile_in(png: bytes) -> bytes:
+    """Of the chunk iCCP: a name, a zero, the method, the profile compressed."""
+    at = 8
+    while at + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        if kind == b"iCCP":
+            _, _, packed = png[at + 8 : at + 8 + length].partition(b"\0")
+            return zlib.decompress(packed[1:])
+        at += 12 + length
+    return b""
 
 
 def _bytes_of(side_data: Iterable[SideData], kind: Type) -> bytes:
