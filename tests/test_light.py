@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,11 +212,16 @@ def test_wide_gamut_of_sdr() -> None:
         (17, lambda code: code**2.6 * 52.37 / 48),
     ],
 )
-def test_other_curves(transfer: int, linear: object) -> None:
-    assert callable(linear)
+def test_other_curves(tmp_path: Path, transfer: int, linear: Callable[[float], float]) -> None:
     codes = [0.0, 0.02, 0.1, 0.3, 0.5, 0.8, 1.0]
-    seen = to_rgb(rgb_picture([(code,) * 3 for code in codes], transfer, BT709), 4, len(codes))[2, :, 0]
-    assert seen == pytest.approx([srgb(linear(code)) for code in codes], abs=1)
+    seen, notes = patches(write_greys(tmp_path / "a.mkv", codes, transfer, BT709, BT709))
+    assert seen[:, 0] == pytest.approx([srgb(linear(in_ten_bits(code))) for code in codes], abs=1)
+    assert "converted" in notes[0]
+
+
+def test_a_png_of_gamma_22_is_one_of_srgb() -> None:
+    """That is how PNG says sRGB where it has no chunk for it: gAMA 45455."""
+    assert light_of(rgb_picture([(0.1, 0.2, 0.3)], GAMMA22, BT709)) == SDR
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuv444p12le", "rgb24", "yuvj420p", "nv12", "gray"])
