@@ -128,6 +128,8 @@ def light_of(picture: av.VideoFrame, peak_nits: float | None = None, profile: Rg
     if transfer == ColorTrc.GAMMA22 and (picture.format.is_rgb or len(picture.format.components) < 3):
         # How PNG files of sRGB are marked: gAMA 45455.
         transfer = ColorTrc.UNSPECIFIED
+    if transfer not in _CURVES and primaries not in _PRIMARIES:
+        return SDR
     return _unless_sdr(Light(transfer if transfer in _CURVES else 1, primaries if primaries in _PRIMARIES else 1))
 
 

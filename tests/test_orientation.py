@@ -128,18 +128,19 @@ def test_stills_are_laid_upright(tmp_path: Path, number: int, suffix: str) -> No
     ],
 )
 def test_what_h264_says_of_itself_counts(tmp_path: Path, number: int, words: str) -> None:
-    """The display orientation SEI: a raw stream has no container to say it."""
+    """The display orientation SEI: a raw stream has no container to say it. It counts until another one comes."""
     stored = np.ascontiguousarray(STORED[number](quartered()))
     path = tmp_path / "a.h264"
     with av.open(str(path), "w", format="h264") as container:
-        stream = container.add_stream("libx264", rate=30)
+        stream = container.add_stream("libx264", rate=30, options={"g": "5"})
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, _ = stored.shape
         stream.pix_fmt = "yuv420p"
         marked = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{words}", stream)
-        picture = av.VideoFrame.from_ndarray(stored, format="rgb24")
-        for packet in [*stream.encode(picture), *stream.encode(None)]:
-            container.mux(marked.filter(packet))
+        for index in range(13):
+            picture = av.VideoFrame.from_ndarray(stored, format="rgb24")
+            for packet in stream.encode(picture if index < 12 else None):
+                container.mux(marked.filter(packet))
     assert_upright(path)
 
 

@@ -20,13 +20,15 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from stream.aspect import SQUARE, believed
+from stream.errors import SourceError
 from stream.icc import RgbProfile, read_profile
 from stream.light import SDR, light_of
 from stream.orientation import UPRIGHT, Orientation
 
-_READ = (Type.DISPLAYMATRIX, Type.CONTENT_LIGHT_LEVEL, Type.MASTERING_DISPLAY_METADATA)
-_KINDS = range(40)
-"""Numbers of FFmpeg's kinds of side data, with some to spare."""
+_UNREADABLE = (15, *range(28, 40))
+"""Side data on which PyAV 18 fails: an ICC profile (15) is freed twice where it has a name, as in PNG files; kinds that
+are newer than PyAV, such as EXIF (31), are not known to it.
+"""
 _TRANSPOSE = {
     (False, False): "cclock_flip",
     (True, False): "clock",
@@ -41,14 +43,28 @@ Step = tuple[str, str | None]
 class Upright:
     """Lays the pictures of one stream upright; knows of the last one how it was turned and how it is to be shown."""
 
-    __slots__ = ("_container_aspect", "_peek", "_profiled", "_turn", "_video", "aspect", "light", "orientation")
+    __slots__ = (
+        "_container_aspect",
+        "_kind",
+        "_peak_nits",
+        "_peek",
+        "_profile",
+        "_turn",
+        "_video",
+        "aspect",
+        "light",
+        "orientation",
+    )
 
     def __init__(self, video: VideoStream) -> None:
         self._video = video
         # What a container states counts, as in players; what it has from the codec may change with the codec's.
         stated, coded = video.sample_aspect_ratio, video.codec_context.sample_aspect_ratio
         self._container_aspect = stated if stated != coded else None
-        self._peek, self._profiled, self._turn = _Filter(), _Filter(), _Filter()
+        self._peek, self._turn = _Filter(), _Filter()
+        self._kind: tuple[object, ...] = ()
+        self._profile: RgbProfile | None = None
+        self._peak_nits: float | None = None
         self.orientation = UPRIGHT
         self.aspect = SQUARE
         """Of the upright picture's pixels."""
@@ -57,15 +73,22 @@ class Upright:
     def turned(self, picture: av.VideoFrame) -> av.VideoFrame:
         """The picture, upright. To be called before any other thread has the picture."""
         side_data = self._side_data(picture)
-        self.orientation = orientation_of(side_data)
-        self.light = light_of(picture, peak_nits_of(side_data), self._profile(picture))
+        # FFmpeg gives what H.264's messages say to one picture, and they mean all that follow.
+        self.orientation = orientation_of(side_data) or self.orientation
+        self._peak_nits = peak_nits_of(side_data) or self._peak_nits
+        kind = (picture.width, picture.height, picture.format.name)
+        if kind != self._kind:
+            # Not of every picture: that takes longer than all else here, and a stream keeps its profile.
+            self._kind, self._profile = kind, _profile_of(picture)
+        self.light = light_of(picture, self._peak_nits, self._profile)
         self.aspect = believed(self._container_aspect or self._video.codec_context.sample_aspect_ratio)
         if self.orientation.transposed:
             self.aspect = 1 / self.aspect
         if self.orientation == UPRIGHT:
             return picture
         turned = self._turn.applied(picture, _steps(self.orientation))
-        assert turned is not None
+        if turned is None:
+            raise SourceError(f"pictures of {picture.format.name} cannot be turned upright: convert the video")
         turned.pts = picture.pts
         return turned
 
@@ -73,14 +96,9 @@ class Upright:
         """Of a copy of one corner: a picture whose own side data were asked for stays in memory until Python's
         collector of cycles comes by, and there may be gigabytes of them by then.
         """
-        seen = self._peek.applied(picture, (*_corner(picture), *_WITHOUT_OTHERS))
+        readable = tuple(("sidedata", f"mode=delete:type={number}") for number in _UNREADABLE)
+        seen = self._peek.applied(picture, (*_corner(picture), *readable))
         return () if seen is None else tuple(cast(Iterable[SideData], seen.side_data))
-
-    def _profile(self, picture: av.VideoFrame) -> RgbProfile | None:
-        """The ICC profile, by way of a PNG of the corner: PyAV frees a PNG's profile twice."""
-        wanted = (("sidedata", "mode=select:type=ICC_PROFILE"), ("format", "rgb24"))
-        seen = self._profiled.applied(picture, (*_corner(picture), *wanted))
-        return None if seen is None else read_profile(_profile_in(_png(seen)))
 
 
 class _Filter:
@@ -93,29 +111,21 @@ class _Filter:
         self._kind: tuple[object, ...] = ()
 
     def applied(self, picture: av.VideoFrame, steps: tuple[Step, ...]) -> av.VideoFrame | None:
-        """What comes out; None where the chain lets nothing through."""
+        """What comes out; None where the chain lets nothing through, or cannot have pictures of this kind."""
         kind = (steps, picture.width, picture.height, picture.format.name)
-        if self._graph is None or kind != self._kind:
-            self._graph, self._kind = _graph_for(picture, steps), kind
-        self._graph.push(picture)
         try:
+            if self._graph is None or kind != self._kind:
+                self._graph, self._kind = _graph_for(picture, steps), kind
+            self._graph.push(picture)
             filtered = self._graph.pull()
-        except av.BlockingIOError:
+        except av.FFmpegError:
             return None
         assert isinstance(filtered, av.VideoFrame)
         return filtered
 
 
-_WITHOUT_OTHERS: tuple[Step, ...] = tuple(
-    ("sidedata", f"mode=delete:type={number}")
-    for number in _KINDS
-    if number not in [cast(int, kind.value) for kind in _READ]
-)
-"""PyAV 18 fails on kinds that it does not know, such as EXIF, and on those that have metadata of their own."""
-
-
 def _corner(picture: av.VideoFrame) -> tuple[Step, ...]:
-    return ("crop", f"{min(2, picture.width)}:{min(2, picture.height)}:0:0"), ("copy", None)
+    return ("crop", f"{min(4, picture.width)}:{min(4, picture.height)}:0:0:exact=1"), ("copy", None)
 
 
 def _steps(orientation: Orientation) -> tuple[Step, ...]:
@@ -139,10 +149,10 @@ def _graph_for(picture: av.VideoFrame, names: tuple[Step, ...]) -> Graph:
     return graph
 
 
-def orientation_of(side_data: Iterable[SideData]) -> Orientation:
-    """As the first display matrix says."""
+def orientation_of(side_data: Iterable[SideData]) -> Orientation | None:
+    """As the first display matrix says; None where there is none."""
     data = _bytes_of(side_data, Type.DISPLAYMATRIX)
-    return Orientation.of_matrix(struct.unpack("=9i", data)) if len(data) == 36 else UPRIGHT
+    return Orientation.of_matrix(struct.unpack("=9i", data)) if len(data) == 36 else None
 
 
 def peak_nits_of(side_data: Iterable[SideData]) -> float | None:
@@ -160,6 +170,13 @@ def peak_nits_of(side_data: Iterable[SideData]) -> float | None:
 
 _MASTERING = struct.Struct("=16i 2i 2i 2i")
 """AVMasteringDisplayMetadata: primaries and white as eight ratios, least and most luminance, what of it is there."""
+
+
+def _profile_of(picture: av.VideoFrame) -> RgbProfile | None:
+    """The ICC profile, by way of a PNG of the corner: PyAV frees a PNG's profile twice."""
+    wanted = (("sidedata", "mode=select:type=ICC_PROFILE"), ("format", "rgb24"))
+    seen = _Filter().applied(picture, (*_corner(picture), *wanted))
+    return None if seen is None else read_profile(_profile_in(_png(seen)))
 
 
 def _png(picture: av.VideoFrame) -> bytes:
