@@ -17,6 +17,7 @@ from engines.closing import Closing
 from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
+from stream.redact import redacted_url
 from stream.sources import SourceInfo
 from stream.sources.thin import Thinner
 from stream.sources.upright import Upright
@@ -71,10 +72,7 @@ class FileSource(Closing):
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
-        time_base = _time_base_of(video)
-        self._clock = _Clock(
-            origin_of(video), _ticks(rate, time_base), min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
-        )
+        self._clock = clock_of(video, rate)
         self._info = self._described(video, rate, path.name)
 
     @property
@@ -141,7 +139,7 @@ class FileSource(Closing):
         )
 
 
-class _Clock:
+class FileClock:
     """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges leaps."""
 
     __slots__ = ("_last", "_longest", "_origin", "_step")
@@ -169,6 +167,13 @@ class _Clock:
         return now
 
 
+def clock_of(video: VideoStream, rate: Fraction | None) -> FileClock:
+    """For a track whose pictures come at `rate`, as far as that is known."""
+    time_base = _time_base_of(video)
+    longest = min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+    return FileClock(origin_of(video), _ticks(rate, time_base), longest)
+
+
 def origin_of(video: VideoStream) -> int:
     """Where a track's clock starts, in its time base: `Frame.pts` of a file counts from there."""
     return video.start_time or 0
@@ -176,7 +181,7 @@ def origin_of(video: VideoStream) -> int:
 
 def _open(path: Path) -> InputContainer:
     if not path.exists():
-        raise SourceError(f"no such file: {path}")
+        raise SourceError(f"no such file: {redacted_url(str(path))}")
     if path.is_dir():
         raise SourceError(f"{path} is a folder; name one video file")
     try:
@@ -233,10 +238,6 @@ def _time_base_of(video: VideoStream) -> Fraction:
 
 def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
-
-
-def _longest_gap(time_base: Fraction) -> int:
-    return min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:
