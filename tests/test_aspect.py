@@ -32,8 +32,11 @@ from stream.sinks.observation import jpeg
 from stream.sinks.picture import Painter
 from stream.sinks.stills import StillsSink
 from stream.sinks.video import VideoSink
+from stream.sources.choose import open_source
 from stream.sources.file import FileSource
+from stream.uris import parse_source
 from tests.fakes import FakeSession, spec
+from tests.webfiles import served_files
 
 PAL = Fraction(64, 45)
 """Of 720x576 shown at 16:9."""
@@ -106,6 +109,14 @@ def test_pictures_are_shown_in_their_shape(tmp_path: Path, name: str) -> None:
             assert frame.size == SHOWN
             assert frame.picture.width == 180
             assert_round(to_rgb(frame.picture, *frame.size))
+
+
+def test_a_stream_is_shown_in_its_shape(tmp_path: Path) -> None:
+    write_disc(tmp_path / "a.ts", PAL)
+    with served_files(tmp_path) as address, open_source(parse_source(f"{address}/a.ts")) as source:
+        frames = list(source)
+        assert (source.info.height, source.info.width, source.info.aspect) == (*SHOWN, PAL)
+    assert [frame.size for frame in frames] == [SHOWN] * 3
 
 
 def test_mpeg2_says_it_by_the_shape_of_the_screen(tmp_path: Path) -> None:

@@ -21,8 +21,11 @@ from stream.light import SDR, light_of
 from stream.preprocess import shown, to_rgb, write_image
 from stream.sinks.observation import jpeg
 from stream.sinks.picture import Painter
+from stream.sources.choose import open_source
 from stream.sources.file import FileSource
+from stream.uris import parse_source
 from tests.fakes import spec
+from tests.webfiles import served_files
 
 BT709, UNSPECIFIED, GAMMA22, GAMMA28, SMPTE170M, LINEAR, SRGB, BT2020_10, PQ, HLG = 1, 2, 4, 5, 6, 8, 13, 14, 16, 18
 BT470BG, BT2020, P3 = 5, 9, 12
@@ -142,6 +145,15 @@ def test_hlg_is_shown_as_on_its_display(tmp_path: Path) -> None:
     # BT.2408: the white of graphics is at 75 % of HLG, 203 cd/m².
     assert hlg_nits(0.75) == pytest.approx(203, abs=1)
     assert "HLG" in notes[0]
+
+
+def test_hdr_of_a_stream_is_told(tmp_path: Path) -> None:
+    write_greys(tmp_path / "a.mkv", [pq(50)], PQ)
+    with served_files(tmp_path) as address, open_source(parse_source(f"{address}/a.mkv")) as source:
+        (frame,) = source
+        assert any("tone-mapped" in note for note in source.info.notes)
+    assert frame.light is not None
+    assert frame.light.is_hdr
 
 
 @pytest.mark.parametrize("matrix", [UNSPECIFIED, 9])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -22,6 +19,7 @@ from stream.sources.choose import open_source
 from stream.sources.file import FileSource
 from stream.sources.upright import Upright
 from stream.uris import parse_source
+from tests.webfiles import served_files
 
 Pixels = NDArray[np.uint8]
 CORNERS = [(230, 20, 20), (20, 200, 20), (20, 20, 230), (240, 240, 20)]
@@ -144,30 +142,10 @@ def test_what_h264_says_of_itself_counts(tmp_path: Path, number: int, words: str
     assert_upright(path)
 
 
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    class Files(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, *_words: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    serving = threading.Thread(target=server.serve_forever, args=(0.02,))
-    serving.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
-
-
 @pytest.mark.parametrize("number", [2, 4, 5, 7])
 def test_a_stream_is_laid_upright(tmp_path: Path, number: int) -> None:
     write_turned(tmp_path / "a.mp4", number)
-    with _served(tmp_path) as address, open_source(parse_source(f"{address}/a.mp4")) as source:
+    with served_files(tmp_path) as address, open_source(parse_source(f"{address}/a.mp4")) as source:
         frames = list(source)
         assert (source.info.height, source.info.width) == (48, 64)
         assert source.info.orientation != UPRIGHT
