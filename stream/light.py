@@ -98,14 +98,14 @@ class Light:
         """What is done to the pictures, for people; empty for SDR."""
         if self.is_hdr:
             return (
-                f"its pictures are HDR ({_HDR[self.transfer]}); they are tone-mapped to SDR "
+                f"the pictures are HDR ({_HDR[self.transfer]}); they are tone-mapped to SDR "
                 f"(ITU-R BT.2390, white at {WHITE_NITS:g} cd/m²) for the network and for what is shown"
             )
         if self == SDR:
             return ""
         names = (_PRIMARIES.get(self.primaries), _CURVES.get(self.transfer))
         what = self.profile.name or "an ICC profile" if self.profile else ", ".join(filter(None, names))
-        return f"its colours ({what}) are converted to those of BT.709; what lies outside is clipped"
+        return f"the colours of the pictures ({what}) are converted to those of BT.709; what lies outside is clipped"
 
 
 SDR = Light()

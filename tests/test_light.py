@@ -125,7 +125,7 @@ def test_pq_is_shown_as_light(tmp_path: Path) -> None:
     # As they are in the file, the code values would be far from it.
     assert abs(255 * pq(400) - expected[10]) > 60
     assert notes == (
-        "its pictures are HDR (PQ); they are tone-mapped to SDR (ITU-R BT.2390, white at 203 cd/m²) for the network "
+        "the pictures are HDR (PQ); they are tone-mapped to SDR (ITU-R BT.2390, white at 203 cd/m²) for the network "
         "and for what is shown",
     )
 
@@ -309,7 +309,9 @@ def test_stills_in_display_p3(tmp_path: Path, suffix: str) -> None:
     seen, notes = patches(write_still(tmp_path / f"a{suffix}", icc(P3_COLUMNS, SRGB_CURVE)))
     linear = np.array([[srgb_inverse(value / 255) for value in colour] for colour in COLOURS])
     assert seen == pytest.approx(converted(linear, P3_TO_SRGB), abs=4 if suffix in (".jpg", ".avif") else 1.6)
-    assert notes == ("its colours (Display P3) are converted to those of BT.709; what lies outside is clipped",)
+    assert notes == (
+        "the colours of the pictures (Display P3) are converted to those of BT.709; what lies outside is clipped",
+    )
 
 
 def test_profiles_with_a_gamma_or_a_table(tmp_path: Path) -> None:
