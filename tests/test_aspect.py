@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from depthcast.cli import status_of
 from depthcast.sensing import Sensing, refinement_of, seen_through
@@ -315,6 +316,14 @@ def test_absurd_aspects_are_not_believed(stated: Fraction | None, aspect: Fracti
 def test_sizes_in_square_pixels(stored: tuple[int, int], aspect: Fraction, shown: tuple[int, int]) -> None:
     assert display_size(*stored, aspect) == shown
     assert stored_size(*shown, aspect) == stored
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff"])
+def test_the_resolution_in_print_of_a_still_is_none_of_its_shape(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(disc(*STORED, Fraction(1))).save(path, dpi=(204, 98))
+    with FileSource(path) as source:
+        assert (source.info.height, source.info.width, source.info.aspect) == (*STORED, Fraction(1))
 
 
 def test_absurd_aspects_of_files(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class FileSource(Closing):
             name=name,
             orientation=upright.orientation,
             aspect=upright.aspect,
-            notes=(upright.light.note,) if upright.light.note else (),
+            notes=upright.notes,
         )
 
 

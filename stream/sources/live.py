@@ -86,7 +86,7 @@ class LiveSource(Closing):
             name=name,
             orientation=upright.orientation,
             aspect=upright.aspect,
-            notes=tuple(filter(None, (sound if facts.has_sound else "", upright.light.note))),
+            notes=(*((sound,) if facts.has_sound else ()), *upright.notes),
         )
 
     def _read(self, connection: Connection) -> None:

@@ -61,6 +61,10 @@ class Upright:
         # What a container states counts, as in players; what it has from the codec may change with the codec's.
         stated, coded = video.sample_aspect_ratio, video.codec_context.sample_aspect_ratio
         self._container_aspect = stated if stated != coded else None
+        form = video.container.format.name
+        if form == "image2" or form.endswith("_pipe"):
+            # Of a still it is the resolution in print, which no viewer goes by and which FFmpeg turns upside down.
+            self._container_aspect = SQUARE
         self._peek, self._turn = _Filter(), _Filter()
         self._kind: tuple[object, ...] = ()
         self._profile: RgbProfile | None = None
@@ -69,6 +73,11 @@ class Upright:
         self.aspect = SQUARE
         """Of the upright picture's pixels."""
         self.light = SDR
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence where the last picture's colours are converted."""
+        return (self.light.note,) if self.light.note else ()
 
     def turned(self, picture: av.VideoFrame) -> av.VideoFrame:
         """The picture, upright. To be called before any other thread has the picture."""
