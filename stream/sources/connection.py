@@ -116,7 +116,7 @@ class Connection(Closing):
             self._played_s = 0.0
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
-            self.upright = Upright()
+            self.upright = Upright(self._video)
             self.deinterlacer = Deinterlacer()
             self._order = presentation_of(self._container, self._video)
             pictures = self._decoded()
