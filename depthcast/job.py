@@ -147,9 +147,8 @@ def prepared(
         estimate: Estimate
         controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
-            timings = StageTimes()
             windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
-            spec = windows.spec
+            spec, timings = windows.spec, StageTimes()
             estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
             session = opened.enter_context(
