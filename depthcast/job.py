@@ -143,7 +143,6 @@ def prepared(
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
-        spec: ModelSpec
         estimate: Estimate
         controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
