@@ -139,8 +139,7 @@ def prepared(
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
-        if isinstance(job.source, HttpIn) and not source.info.live and any(map(is_live, job.outputs)):
-            source = Paced(source)  # That it is a file has shown only now.
+        source = _at_its_pace(source, job)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
@@ -161,6 +160,12 @@ def prepared(
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
         live = LiveRun(source.info, spec, controls)
         yield Prepared(job, seen, live, estimate, timings, settings, ports, _sound_of(source))
+
+
+def _at_its_pace(source: Source, job: Job) -> Source:
+    """A file on the web is known as one only when it is open; it keeps its pace where somebody watches."""
+    is_file = isinstance(job.source, HttpIn) and not source.info.live
+    return Paced(source) if is_file and any(map(is_live, job.outputs)) else source
 
 
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:

@@ -18,10 +18,15 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
+from depthcast.job import Job, prepared
+from depthcast.models import NANO, find
+from depthcast.outputs import Look
+from depthcast.plan import Wanted
+from depthcast.settings import Settings
 from stream.errors import SourceError
 from stream.sources.choose import address_of, open_source
 from stream.sources.live import LiveSource
-from stream.uris import HttpIn, parse_source
+from stream.uris import HttpIn, parse_sink, parse_source
 from tests.cameras import jpeg
 from tests.tiny import make_clip, tiny_network
 from tests.videos import gray_levels, write_video
@@ -177,6 +182,16 @@ def test_sound_that_is_left_out_is_told(tmp_path: Path) -> None:
         assert not source.info.audio
     with Web(PICTURES[0]) as web, open_source(parse_source(f"{web.url}/p.jpg")) as source:
         assert source.info.notes == ()
+
+
+@pytest.mark.parametrize(("output", "is_live"), [("null:", False), ("rtsp://@127.0.0.1:0/x", True)])
+def test_a_file_on_the_web_keeps_its_pace_where_somebody_watches(tmp_path: Path, output: str, is_live: bool) -> None:
+    clip = write_video(tmp_path / "clip.ts", gray_levels(4)).read_bytes()
+    wanted = Wanted(find(NANO), checkpoint=tiny_network(tmp_path), threads=1)
+    with Web(clip) as web:
+        job = Job(parse_source(f"{web.url}/clip.ts"), (parse_sink(output),), wanted, Look())
+        with prepared(job, Settings(tmp_path), print) as ready:
+            assert ready.source.info.live is is_live
 
 
 LENGTH = "Content-Length: {}\r\n"
