@@ -124,7 +124,7 @@ def protect(app: FastAPI, protection: Protection, origins: Sequence[str] = ()) -
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "If-Match"],
-            expose_headers=["Location", "Retry-After"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After"],
         )
 
 

@@ -71,6 +71,8 @@ class Reception:
 class Publisher:
     """A peer that sends us its pictures."""
 
+    directions = frozenset({"sendonly", "sendrecv"})
+
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._pump: asyncio.Task[None] | None = None

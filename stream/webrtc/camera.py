@@ -35,6 +35,7 @@ class Camera(Closing):
     """
 
     reconnects = 0
+    directions = frozenset({"sendrecv"})
 
     def __init__(self, loop: LoopThread, preferred: tuple[Codec, ...]) -> None:
         self.broadcast = Broadcast(loop)
