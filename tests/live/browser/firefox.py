@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ _PREFERENCES: dict[str, bool | int | str] = {
     "app.normandy.enabled": False,
     "app.update.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
+    # Its viewer lets nothing be asked from its page.
+    "devtools.jsonview.enabled": False,
     "datareporting.policy.dataSubmissionEnabled": False,
     "extensions.getAddons.cache.enabled": False,
     "extensions.update.enabled": False,
@@ -49,13 +51,16 @@ class Firefox:
         """What the body of a function returns in the page; `arguments` are the words, a promise is waited for."""
         return self._ask("WebDriver:ExecuteScript", script=script, args=list(words), sandbox=None)["value"]
 
-    def until(self, script: str, *words: Any, timeout_s: float = 30) -> Any:
-        """What it returns as soon as that is something."""
+    def until(self, script: str, timeout_s: float = 30) -> None:
+        """Wait until it returns something."""
+        self.wait_for(lambda: self.run(script), timeout_s)
+
+    def wait_for(self, seen: Callable[[], Any], timeout_s: float = 30) -> None:
+        """Wait for something to be seen."""
         deadline = time.monotonic() + timeout_s
-        while not (seen := self.run(script, *words)):
+        while not seen():
             assert time.monotonic() < deadline, f"not seen in {timeout_s} s: {self.text('status')!r}"
             time.sleep(0.05)
-        return seen
 
     def text(self, name: str) -> str:
         """Of the element of that id."""
@@ -68,6 +73,7 @@ class Firefox:
     def quit(self) -> None:
         """Close it."""
         self._ask("Marionette:Quit", flags=["eForceQuit"])
+        self._said.close()
         self._connection.close()
 
     def _ask(self, command: str, **words: Any) -> Any:
