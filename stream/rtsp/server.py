@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stream.errors import SinkError
-from stream.rtsp.messages import HEAD_LIMIT, answer
+from stream.rtsp.messages import HEAD_LIMIT, answer, plain_path
 from stream.rtsp.ports import PortPair
 from stream.rtsp.rtp import AccessUnit, Sender
 from stream.rtsp.sdp import describe
@@ -53,9 +53,9 @@ class RtspServer:
         now_s: Callable[[], float] = time.monotonic,
         about: str = "",
     ) -> None:
-        self.path = uri.path.rstrip("/")
+        self.path = plain_path(uri.path)
         self.login: Login | None = uri.login
-        self.description = describe(parameter_sets, about)
+        self._parameter_sets, self._about = parameter_sets, about
         self.session_s = limits.session_s
         self.slow = 0
         """Viewers that were left because they did not keep up, so far."""
@@ -121,6 +121,10 @@ class RtspServer:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+
+    def description(self, address: str) -> bytes:
+        """The stream as SDP, for a viewer that reached us at this address of ours."""
+        return describe(self._parameter_sets, address, self._about)
 
     def ports(self, host: str, family: socket.AddressFamily) -> PortPair:
         """The UDP ports at one of our addresses."""
