@@ -185,7 +185,9 @@ class Cameras:
             )
 
     async def _left(self, name: str, session: _Session, reason: str) -> None:
-        if not session.is_gone:
-            session.camera.end(reason)
-            await asyncio.sleep(_LAST_WORDS_S)
-        self._door.close(name)
+        try:
+            if not session.is_gone:
+                session.camera.end(reason)
+                await asyncio.sleep(_LAST_WORDS_S)
+        finally:
+            self._door.close(name)

@@ -124,7 +124,7 @@ class Door:
 
     async def leave_all(self) -> None:
         """Say good-bye to every peer."""
-        await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
+        await asyncio.gather(*(self._left(session) for session in list(self._peers)))
 
     async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
         if self.peers >= self._places + (_NEWCOMERS if self._newest_only else 0):
@@ -163,15 +163,20 @@ class Door:
         task.add_done_callback(self._tasks.discard)
 
     async def _left(self, session: str) -> None:
-        await self._leave(session)
+        try:
+            await self._leave(session)
+        except Exception:  # a task's boundary: the other peers are left too
+            _LOG.exception("a peer was not left as it should be")
 
     async def _leave(self, session: str) -> bool:
         found = self._peers.pop(session, None)
         if found is None:
             return False
         peer, guest = found
-        guest.leave()
-        await peer.close()
+        try:
+            guest.leave()
+        finally:
+            await peer.close()
         return True
 
     async def _trickle(self, session: str, fragment: str) -> bool:
