@@ -19,9 +19,10 @@ from depthcast.cli import status_of
 from depthcast.errors import UsageError
 from depthcast.service.app import create_app
 from depthcast.service.keys import Key, KeyRing, Keys, digest_of, new_key, read_keys, write_keys
-from depthcast.service.logs import DiscreetFormatter, discreet
+from depthcast.service.logs import DiscreetFormatter
 from depthcast.service.rates import Bucket, Buckets, Rate, Rates, site_of
 from depthcast.service.security import Protection, protection_for
+from stream.redact import redacted
 
 KEY = new_key()
 KEYS = Keys().with_key("ann", KEY).with_key("bo", new_key())
@@ -450,7 +451,12 @@ def test_a_key_file_that_stays_the_same_is_not_read_again(tmp_path: Path, monkey
     write_keys(path, KEYS)
     os.utime(path, ns=(1, 1))
     monkeypatch.setattr("depthcast.service.keys._TICK_NS", 0)
-    monkeypatch.setattr("depthcast.service.keys.read_keys", lambda path: reads.append(path) or read_keys(path))
+
+    def counted(path: Path) -> Keys:
+        reads.append(path)
+        return read_keys(path)
+
+    monkeypatch.setattr("depthcast.service.keys.read_keys", counted)
     ring = KeyRing(path)
     assert [ring() is not None for _ in range(50)] == [True] * 50
     assert len(reads) == 1
@@ -497,7 +503,7 @@ def test_keys_do_not_show_themselves() -> None:
     ids=["header", "headers", "key", "userinfo and query", "rtsp", "signature", "nothing"],
 )
 def test_logs_hold_no_secrets(line: str, shown: str) -> None:
-    assert discreet(line) == shown
+    assert redacted(line) == shown
     try:
         raise ValueError(line)
     except ValueError as error:
