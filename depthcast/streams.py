@@ -150,8 +150,9 @@ class _File:
         """Of the key, or of the table's head where the key is not there."""
         inside, head = not table, 1
         for number, line in enumerate(self.lines, 1):
-            if found := re.match(r"\s*\[\s*(.+?)\s*\]\s*(#.*)?$", line):
-                name = re.sub(r"[\"'\s]", "", found[1])
+            words = line.partition("#")[0].strip()
+            if words.startswith("[") and words.endswith("]"):
+                name = re.sub(r"[\"'\s]", "", words[1:-1])
                 inside = bool(table) and name in (f"{_TABLE}.{table}", table)
                 head = number if inside else head
             elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -85,6 +86,10 @@ class Caller:
         self._socket.sendall(data)
         return self.head()
 
+    def send(self, data: bytes) -> None:
+        """Send bytes that are not answered, or whose answers are not looked at."""
+        self._socket.sendall(data)
+
     def head(self) -> str:
         """Packets before it are passed over."""
         data = b""
@@ -117,10 +122,10 @@ class Caller:
 
 
 @contextmanager
-def calling(**how: Limits) -> Iterator[tuple[RtspServeSink, Callable[[], Caller]]]:
+def calling(**how: Any) -> Iterator[tuple[RtspServeSink, Callable[[], Caller]]]:
     callers: list[Caller] = []
 
-    with served(**how) as sink:  # type: ignore[arg-type]
+    with served(**how) as sink:
 
         def call() -> Caller:
             callers.append(Caller(sink.port))

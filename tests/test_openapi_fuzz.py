@@ -16,7 +16,7 @@ import pytest
 from depthcast.service.app import create_app
 from depthcast.service.hosted import jobs_router
 from depthcast.service.rates import Rate, Rates
-from depthcast.service.security import Protection, protect
+from depthcast.service.security import Protection
 from depthcast.service.server import serving
 from tests.served import settings
 
@@ -42,8 +42,8 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_no_names")
 def test_no_request_breaks_the_service(tmp_path: Path) -> None:
     plenty = Rate(1e6, 10**6)
-    app = create_app(jobs_router(settings(tmp_path / "service", max_queued=10**6, max_queued_per_key=10**6)))
-    protect(app, Protection(None, rates=Rates(plenty, plenty)))
+    jobs = jobs_router(settings(tmp_path / "service", max_queued=10**6, max_queued_per_key=10**6))
+    app = create_app(jobs, protection=Protection(rates=Rates(plenty, plenty)))
     report = tmp_path / "report.json"
     with serving(app, "127.0.0.1", 0) as url:
         finished = subprocess.run(

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from stream.rtsp import auth
 from stream.rtsp.auth import challenges, is_allowed
 from stream.rtsp.h264 import payloads_of, units_of
 from stream.rtsp.messages import (
@@ -156,6 +157,31 @@ def digest(user: str, password: str, nonce: str, qop: bool) -> str:
     return (
         f'Digest username="{user}", realm="depthcast", nonce="{nonce}", uri="rtsp://h/d", response="{response}"{more}'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("", {}),
+        ('username="a b", realm="x,y=z", nonce = n1,uri="rtsp://h/?a=b"',
+         {"username": "a b", "realm": "x,y=z", "nonce": "n1", "uri": "rtsp://h/?a=b"}),
+        ('NC=00000001,qop=auth cnonce="0a"', {"nc": "00000001", "qop": "auth", "cnonce": "0a"}),
+        ('realm="", nonce=""', {"realm": "", "nonce": ""}),
+        ('nonce="never closed', {}),
+        ('9=a, x-y=b, nonce="n"', {"nonce": "n"}),
+        ("==a=, nonce=n", {"nonce": "n"}),
+        ("nonce=", {"nonce": ""}),
+        ("a" * 8000, {}),
+        (" " * 4000 + "nonce=n", {"nonce": "n"}),
+        ("nonce=n, " + "a" * 8000, {"nonce": "n"}),
+        ("nonce" + " " * 4000 + "= n", {"nonce": "n"}),
+        ("a=" * 4000, {"a": "a=" * 2047}),
+        ("x" * 5000 + ", nonce=n", {}),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_login_are_read_in_one_pass(text: str, pairs: dict[str, str]) -> None:
+    assert auth._parameters(text) == pairs
+    assert not hasattr(auth, "re"), "expressions that try again hold the interpreter: a stranger chooses the text"
 
 
 @pytest.mark.parametrize("qop", [False, True])

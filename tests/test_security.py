@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from depthcast.cli import status_of
 from depthcast.errors import UsageError
@@ -20,7 +21,7 @@ from depthcast.service.app import create_app
 from depthcast.service.keys import Key, KeyRing, Keys, digest_of, new_key, read_keys, write_keys
 from depthcast.service.logs import DiscreetFormatter
 from depthcast.service.rates import Bucket, Buckets, Rate, Rates, site_of
-from depthcast.service.security import Protection, protect, protection_for
+from depthcast.service.security import Protection, protection_for
 from stream.redact import redacted
 
 KEY = new_key()
@@ -43,15 +44,28 @@ def _routes() -> APIRouter:
     async def own() -> HTMLResponse:
         return HTMLResponse("", headers={"Content-Security-Policy": "default-src 'none'"})
 
+    @router.get("/api/events")
+    async def events() -> StreamingResponse:
+        async def told() -> AsyncIterator[str]:
+            yield "first"
+            CHANGES.pop()()
+            for _ in range(1000):
+                yield "more"
+
+        return StreamingResponse(told())
+
     return router
+
+
+CHANGES: list[Callable[[], None]] = []
+"""What becomes of the keys while events are told."""
 
 
 class Service:
     """An application behind the layer; asked without a socket."""
 
-    def __init__(self, protection: Protection, *origins: str) -> None:
-        self._app = create_app(_routes())
-        protect(self._app, protection, origins)
+    def __init__(self, protection: Protection) -> None:
+        self._app = create_app(_routes(), protection=protection)
 
     def ask(
         self,
@@ -203,7 +217,7 @@ def test_an_ipv6_network_is_one_client(address: str, site: str) -> None:
 )
 def test_without_keys_the_service_answers_to_its_own_names_only(host: str, served: bool) -> None:
     """DNS rebinding: a page at evil.example whose name leads to 127.0.0.1 reaches us under that name."""
-    service = Service(Protection(None, frozenset({"depth.example"}), FREE))
+    service = Service(Protection(names=frozenset({"depth.example"}), rates=FREE))
     answer = service.ask(headers={"Host": host})
     assert answer.status_code == (200 if served else 403)
     if not served:
@@ -217,18 +231,51 @@ def test_without_keys_the_service_answers_to_its_own_names_only(host: str, serve
         ("http://127.0.0.1:9000", "POST", 403),
         ("https://evil.example", "POST", 403),
         ("null", "POST", 403),
+        ("", "POST", 403),
         ("http://[", "POST", 403),
+        ("http://127.0.0.1:8080.evil.example", "POST", 403),
+        ("http://x@127.0.0.1:8080", "POST", 403),
         ("https://evil.example", "GET", 200),
     ],
 )
 def test_without_keys_pages_of_other_sites_change_nothing(origin: str, method: str, status: int) -> None:
-    answer = Service(Protection(None, rates=FREE)).ask(method=method, headers={"Origin": origin})
+    answer = Service(Protection(rates=FREE)).ask(method=method, headers={"Origin": origin})
     assert answer.status_code == status
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("site", "method", "status"),
+    [
+        ("cross-site", "POST", 403),
+        ("same-site", "POST", 403),
+        ("same-origin", "POST", 200),
+        ("none", "POST", 200),
+        ("cross-site", "GET", 200),
+    ],
+)
+def test_without_an_origin_the_browser_says_whose_page_it_is(site: str, method: str, status: int) -> None:
+    answer = Service(Protection(rates=FREE)).ask(method=method, headers={"Sec-Fetch-Site": site})
+    assert answer.status_code == status
+
+
+def test_what_shows_nothing_of_the_service_is_answered_under_every_name() -> None:
+    """Load balancers probe without a Host, or with one of their own."""
+    service = Service(Protection(rates=FREE))
+    answers = [service.ask(path, headers={"Host": "evil.example"}) for path in ("/healthz", "/app.js", "/live/streams")]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+
+
+def test_without_keys_pages_of_named_sites_may_change_things() -> None:
+    service = Service(Protection(origins=frozenset({"https://lab.example"}), rates=FREE))
+    for origin, status in (("https://lab.example", 200), ("https://evil.example", 403)):
+        answer = service.ask(method="POST", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == status
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+
+
 def test_pages_of_other_sites_are_let_in_when_named() -> None:
-    service = Service(Protection(lambda: KEYS, rates=FREE), "https://lab.example")
+    service = Service(Protection(lambda: KEYS, origins=frozenset({"https://lab.example"}), rates=FREE))
     wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     answer = service.ask(method="OPTIONS", headers={"Origin": "https://lab.example", **wish})
     assert answer.status_code == 200
@@ -280,8 +327,8 @@ def test_keys_are_asked_for_where_others_reach_the_service(
             protection_for(host, ring, no_auth)
     else:
         protection = protection_for(host, ring, no_auth, "https://depth.example/x")
-        assert (protection.keys is not None) == asks
-        assert asks or protection.names == {"depth.example"}
+        assert (protection.keys() is not None) == asks
+        assert protection.names == {"depth.example"}
 
 
 def test_keys_are_made_listed_and_removed(
@@ -303,18 +350,133 @@ def test_keys_are_made_listed_and_removed(
     assert read_keys(tmp_path / "keys") == Keys()
 
 
-def test_a_running_service_knows_new_keys_and_keeps_the_old_ones_when_the_file_breaks(tmp_path: Path) -> None:
+def test_a_key_that_is_added_while_a_service_runs_is_asked_for_at_once(tmp_path: Path) -> None:
+    path, other = tmp_path / "keys", new_key()
+    service = Service(replace(protection_for("127.0.0.1", KeyRing(path)), rates=FREE))
+    assert service.ask().status_code == 200
+    write_keys(path, KEYS)
+    assert [service.ask(key=key).status_code for key in (None, other, KEY)] == [401, 401, 200]
+    write_keys(path, KEYS.with_key("cy", other))
+    assert [service.ask(key=key).status_code for key in (None, other, KEY)] == [401, 200, 200]
+    write_keys(path, KEYS.without("ann"))
+    assert [service.ask(key=key).status_code for key in (None, other, KEY)] == [401, 401, 401]
+
+
+@pytest.mark.parametrize("had_keys", [True, False])
+def test_events_end_with_the_key_that_they_were_asked_for_with(had_keys: bool, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    write_keys(path, KEYS if had_keys else Keys())
+    service = Service(replace(protection_for("127.0.0.1", KeyRing(path)), rates=FREE))
+    CHANGES.append(lambda: None)
+    assert len(service.ask("/api/events", key=KEY).text) == 4005
+    CHANGES.append(lambda: write_keys(path, KEYS.without("ann")))
+    assert service.ask("/api/events", key=KEY).text == "first"
+
+
+@pytest.mark.parametrize("how", ["the last key is removed", "the file is removed"])
+def test_a_service_that_has_asked_for_keys_stays_closed_without_any(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys"
+    write_keys(path, KEYS)
+    service = Service(replace(protection_for("127.0.0.1", KeyRing(path)), rates=FREE))
+    assert service.ask(key=KEY).status_code == 200
+    if how == "the file is removed":
+        path.unlink()
+    else:
+        write_keys(path, Keys())
+    assert [service.ask(key=key).status_code for key in (None, KEY, KEY)] == [401, 401, 401]
+    assert caplog.messages == [
+        "the last key was removed: nobody is let in until there is one again, or a restart",
+    ]
+    write_keys(path, KEYS)
+    assert service.ask(key=KEY).status_code == 200
+
+
+def _broken(path: Path) -> None:
+    path.write_text(f"ann {KEY}\n")
+
+
+def _no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe")
+
+
+def _a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [_broken, _no_text, _a_folder])
+@pytest.mark.parametrize("had_keys", [True, False])
+def test_keys_that_cannot_be_read_let_nobody_in_until_they_can(
+    spoil: Callable[[Path], None], had_keys: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path, extra = tmp_path / "keys", "k" * 16
-    ring = KeyRing(path, extra)
-    assert ring().name_of(extra) == "default"
+    if had_keys:
+        write_keys(path, KEYS)
+    ring = KeyRing(path)
+    with_extra = KeyRing(path, extra)
+    services = [Service(replace(protection_for("127.0.0.1", one), rates=FREE)) for one in (ring, with_extra)]
+    assert services[0].ask(key=KEY).status_code == services[1].ask(key=extra).status_code == 200
+    spoil(path)
+    for service in services:
+        assert [service.ask(key=key).status_code for key in (None, KEY, KEY)] == [401, 401, 401]
+    assert "cannot be read" in services[0].ask(key=KEY).json()["error"]["detail"]
+    assert services[1].ask(key=extra).status_code == 200, "the key of the environment is in no file"
+    assert len(caplog.messages) == (2 if had_keys else 3)
+    with pytest.raises(UsageError, match=r"is not a key|cannot be read"):
+        KeyRing(path)()
+    if path.is_dir():
+        path.rmdir()
+    write_keys(path, KEYS)
+    assert services[0].ask(key=KEY).status_code == 200
+
+
+def test_a_file_of_the_same_size_and_time_is_told_from_the_one_before(tmp_path: Path) -> None:
+    path, second = tmp_path / "keys", new_key()
+    write_keys(path, Keys().with_key("ann", KEY))
+    ring = KeyRing(path)
+    for key in (second, KEY, second):
+        before = ring()
+        path.write_bytes(f"ann sha256:{digest_of(key).hex()}\n".encode())
+        os.utime(path, ns=(1, 1))
+        now = ring()
+        assert before is not None
+        assert now is not None
+        assert (before.name_of(key), now.name_of(key)) == (None, "ann")
+
+
+def test_a_key_file_that_stays_the_same_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reads = tmp_path / "keys", []
     write_keys(path, KEYS)
     os.utime(path, ns=(1, 1))
-    assert ring().name_of(KEY) == "ann"
-    path.write_text("ann plain-text-key\n")
-    os.utime(path, ns=(2, 2))
-    assert ring().name_of(KEY) == "ann"
-    with pytest.raises(UsageError, match="line 1 is not a key"):
-        KeyRing(path)()
+    monkeypatch.setattr("depthcast.service.keys._TICK_NS", 0)
+
+    def counted(path: Path) -> Keys:
+        reads.append(path)
+        return read_keys(path)
+
+    monkeypatch.setattr("depthcast.service.keys.read_keys", counted)
+    ring = KeyRing(path)
+    assert [ring() is not None for _ in range(50)] == [True] * 50
+    assert len(reads) == 1
+
+
+def test_a_key_named_as_that_of_the_environment_takes_nothing_away(tmp_path: Path) -> None:
+    write_keys(tmp_path / "keys", KEYS.with_key("default", KEY[::-1]))
+    keys = KeyRing(tmp_path / "keys", "k" * 16)()
+    assert keys is not None
+    assert [keys.name_of(key) for key in (KEY, KEY[::-1], "k" * 16)] == ["ann", "default", "default"]
+
+
+def test_people_are_told_which_file_keys_are_kept_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
+    status_of(["keys", "add", "ann"])
+    assert str(tmp_path / "keys") in capsys.readouterr().err
+    status_of(["keys", "remove", "ann"])
+    assert "a running service lets nobody in" in capsys.readouterr().err
 
 
 def test_a_key_that_is_too_short_fails() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from depthcast.commands.console import tell
 from depthcast.commands.options import command_of
 from depthcast.models import NANO
 from depthcast.plan import Mode
@@ -18,6 +19,7 @@ from depthcast.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from depthcast.service.keys import KeyRing
     from depthcast.service.settings import ServiceSettings
 
 ENVIRONMENT = "DEPTHCAST_SERVE"
@@ -67,8 +69,8 @@ def run_service(asked: ServeOptions) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     own = Settings.from_environment()
     settings = settings_of(asked, own)
-    app = application(asked, settings, own)
     check_data(settings)
+    app = application(asked, settings, own)
     serve_until_stopped(app, asked.host, asked.port, lambda: app.state.jobs.closing.set(), round(settings.grace_s) + 1)
 
 
@@ -80,15 +82,24 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     from depthcast.service.hosted import jobs_router
     from depthcast.service.keys import KeyRing
     from depthcast.service.metrics import metrics_router
-    from depthcast.service.security import protect, protection_for
+    from depthcast.service.security import protection_for
 
-    protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
+    ring = KeyRing(own.keys, own.api_key)
+    tell(_who_gets_in(ring, asked.no_auth))
+    protection = protection_for(asked.host, ring, asked.no_auth, asked.public_url, asked.origin or ())
     board = Board()
     cameras = cameras_of(own, asked.host, board=board)
     jobs = jobs_router(settings, lambda: cameras.running > 0)
-    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
-    protect(app, protection, asked.origin or ())
-    return app
+    return create_app(jobs, metrics_router(board), *browser_routers(own, cameras), protection=protection)
+
+
+def _who_gets_in(ring: KeyRing, no_auth: bool) -> str:
+    """For the operator, who may have made keys under another DEPTHCAST_HOME."""
+    if no_auth:
+        return "every client is let in, without a key (--no-auth)"
+    if ring() is None:
+        return f"no key is asked for until there is one in {ring.path.absolute()}"
+    return f"every client is asked for a key, of {ring.path.absolute()} or DEPTHCAST_API_KEY"
 
 
 def settings_of(asked: ServeOptions, own: Settings) -> ServiceSettings:

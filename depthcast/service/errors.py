@@ -21,6 +21,7 @@ _TITLES = {
     "forbidden": "This is not allowed",
     "rate_limit_exceeded": "Rate limit exceeded",
     "method_not_allowed": "This method is not allowed for the requested resource",
+    "request_timeout": "The request took too long to arrive",
     "payload_too_large": "The request is larger than what is accepted",
     "service_unavailable": "The service cannot do this at present",
     "unknown_error": "An unknown error occurred",
@@ -30,10 +31,12 @@ _TYPES = {
     403: "forbidden",
     404: "resource_not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "payload_too_large",
     429: "rate_limit_exceeded",
     503: "service_unavailable",
 }
+_EXPLAINED = (408, 413)
 
 
 class ApiError(Exception):
@@ -94,7 +97,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if not _is_ours(request):
         return await http_exception_handler(request, error)
     kind = _TYPES.get(error.status_code, "invalid_params" if error.status_code < 500 else "unknown_error")
-    return Json(envelope(kind), error.status_code, error.headers)
+    detail = error.detail if error.status_code in _EXPLAINED else None
+    return Json(envelope(kind, detail), error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -51,9 +51,11 @@ class HttpPorts:
 
     def _put(self, router: APIRouter, place: tuple[str, int]) -> None:
         """Add the routes to a running application, without those of an earlier router for the same paths."""
+        from depthcast.service.security import include
+
         app, there = self._running[place], self._added.setdefault(place, {})
         before, paths = list(app.router.routes), frozenset(map(_path, router.routes))
-        app.include_router(router)
+        include(app, router)
         old, there[paths] = there.get(paths, []), app.router.routes[len(before) :]
         app.router.routes[:] = [route for route in app.router.routes if not any(route is one for one in old)]
         app.openapi_schema = None

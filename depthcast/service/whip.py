@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from depthcast.service.security import strangeness
+from depthcast.service.security import TOKEN_ASKED
 from stream.webrtc.corrections import IceServer
 from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
 from stream.webrtc.loop import LoopEnded
@@ -38,12 +38,12 @@ _PREFLIGHT = {
 def sessions_router(path: str, door: Door, token: str | None = None, servers: Sequence[IceServer] = ()) -> APIRouter:
     """Peers come in through `door` by offers posted at `path`, such as `/whep/depth`.
 
-    servers: that peers are told of, those with a password only where a token was brought.
-
-    token: what they must bring as `Authorization: Bearer …`, if anything. Without one, pages of other sites are
-        refused: whoever opened such a page in a browser that reaches us would let it watch, or publish, unasked.
+    token: what they must bring as `Authorization: Bearer …`, if anything.
+    servers: that they are told of, those with a password only where a token was brought.
     """
-    router, endpoint = APIRouter(tags=["webrtc"]), _Endpoint(path, door, token, links_of(servers, token is not None))
+    marks = [] if token is None else [Depends(TOKEN_ASKED)]
+    links = links_of(servers, with_secrets=token is not None)
+    router, endpoint = APIRouter(tags=["webrtc"], dependencies=marks), _Endpoint(path, door, token, links)
     for place in (path, path + "/{session}"):
         router.add_api_route(place, endpoint.describe, methods=["OPTIONS"], include_in_schema=False)
     router.add_api_route(path, endpoint.begin, methods=["POST"], status_code=201)
@@ -179,10 +179,7 @@ async def result_of(future: Future[T]) -> T:
 
 
 def _refusal(request: Request, token: str | None, media_type: str | None) -> Response | None:
-    if token is None:
-        if reason := strangeness(request.headers, request.method, "http", frozenset()):
-            return _said(403, reason)
-    else:
+    if token is not None:
         given = request.headers.get("authorization", "")
         if not secrets.compare_digest(given.encode(), f"Bearer {token}".encode()):
             return _said(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})

@@ -29,10 +29,11 @@ _PENDING = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """connections: at the same time; session_s: without a sign of life from a viewer."""
+    """connections: at the same time; session_s: without a sign of life from a viewer; login_s: until its session."""
 
     connections: int = 16
     session_s: float = 60.0
+    login_s: float = 30.0
 
 
 DEFAULT_LIMITS = Limits()
@@ -193,7 +194,7 @@ class RtspServer:
         self._ended.set()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._viewers) >= self._limits.connections:
+        if not self._has_place():
             writer.write(answer(503, "0"))
             writer.close()
             return
@@ -209,6 +210,19 @@ class RtspServer:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+    def _has_place(self) -> bool:
+        """Whether one more may come; the oldest that only holds a place is left for it."""
+        there = [viewer for viewer in self._viewers if not viewer.is_left]
+        if len(there) < self._limits.connections:
+            return True
+        idle = [viewer for viewer in there if not viewer.has_session]
+        if self.login is None:
+            # Without a login a session is as cheap as a connection.
+            idle += [viewer for viewer in there if viewer.has_session and not viewer.is_playing]
+        if idle:
+            idle[0].leave()
+        return bool(idle)
 
     def _distribute(self, unit: AccessUnit, captured_s: float) -> None:
         self._room.release()
@@ -237,10 +251,11 @@ class RtspServer:
     async def _look_after(self) -> None:
         """Reports for those who play, and an end for those who have gone without a word."""
         while True:
-            await asyncio.sleep(min(1.0, self._limits.session_s / 4))
+            await asyncio.sleep(min(1.0, self._limits.session_s / 4, self._limits.login_s / 4))
             now_s = self._now_s()
             for viewer in list(self._viewers):
-                if now_s - viewer.seen_s > self._limits.session_s:
+                is_late = not viewer.has_session and now_s - viewer.came_s > self._limits.login_s
+                if is_late or now_s - viewer.seen_s > self._limits.session_s:
                     viewer.leave()
             if now_s - self._reported_s >= _REPORT_EVERY_S and self._captured_s:
                 self._reported_s = now_s

@@ -79,10 +79,16 @@ class Viewer:
         self._transport: Interleaved | Datagrams | None = None
         self._ports: PortPair | None = None
         self._behind_since_s: float | None = None
-        self.seen_s = now_s()
-        """When it was last heard of."""
+        self.came_s = self.seen_s = now_s()
+        """When it came, and when it was last heard of."""
+        self.is_left = False
         self.is_playing = False
         self.waits_for_key = True
+
+    @property
+    def has_session(self) -> bool:
+        """It has logged in, where that is asked for, and set up its transport."""
+        return self._session is not None
 
     def hears(self, sender: tuple[str, int]) -> bool:
         """Whether a datagram from there is this viewer's."""
@@ -112,6 +118,7 @@ class Viewer:
 
     def leave(self) -> None:
         """Cut the connection; what is still to be sent is dropped."""
+        self.is_left = True
         self._writer.transport.abort()
 
     async def converse(self) -> None:
@@ -136,7 +143,8 @@ class Viewer:
             if first == b"$":
                 _, length = struct.unpack("!BH", await self._reader.readexactly(3))
                 await self._reader.readexactly(length)
-                self.seen_s = self._now_s()
+                if self.has_session:
+                    self.seen_s = self._now_s()
             elif first not in b"\r\n":
                 break
         try:
