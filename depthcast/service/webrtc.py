@@ -69,11 +69,14 @@ def published(uri: WebRtcIn, settings: Settings, say: Say, ports: HttpPorts) -> 
 def ice_of(settings: Settings, host: str) -> Ice:
     """What peers are offered: the addresses of the settings, else the one that is listened on, else all.
 
-    host: that is listened on. One of loopback's is reached from this machine alone.
+    host: that is listened on. One of loopback's is reached from this machine alone, but by a proxy.
     """
     servers = tuple(map(_server, settings.ice_servers))
     if settings.ice_addresses:
         return Ice(settings.ice_addresses, servers)
+    is_behind = settings.public_url is not None and not settings.public_url.is_here
+    if is_behind and is_loopback(host):
+        host = ""
     is_here = is_loopback(host)
     if (is_here or not _is_address(host)) and not own_addresses():
         _LOG.warning(

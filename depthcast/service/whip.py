@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from depthcast.service.openapi import outside
 from depthcast.service.security import TOKEN_ASKED
 from stream.webrtc.corrections import IceServer
 from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
@@ -129,7 +130,7 @@ async def begun(
         return _said(503, str(error), {"Retry-After": _RETRY_S})
     except (LoopEnded, TimeoutError):
         return _said(503, "this stream is ending", {"Retry-After": _RETRY_S})
-    headers = {"Location": f"{path}/{answer.session}", "ETag": tag_of(answer.session)}
+    headers = {"Location": outside(request, f"{path}/{answer.session}"), "ETag": tag_of(answer.session)}
     return Response(answer.sdp, 201, headers | ({"Link": links} if links else {}), media_type=_SDP)
 
 
