@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream.webrtc.corrections import own_addresses
 from tests.live.browser.conftest import Running
-from tests.live.browser.firefox import Firefox, opened_firefox
-from tests.live.conftest import program
+from tests.live.browser.firefox import Firefox
 from tests.tiny import tiny_network
 
 pytestmark = pytest.mark.live
@@ -49,16 +45,6 @@ return window.peer.getStats().then((report) => {
   return [peer.connectionState, most("inbound-rtp", "framesDecoded"), most("outbound-rtp", "framesEncoded")];
 })
 """
-
-
-@pytest.fixture(scope="module")
-def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
-    """One for all tests of this file: it takes seconds to start."""
-    found = shutil.which("firefox-esr") or program("firefox")
-    # The fallback: without a network there is no address that Firefox would pair, and nothing to be tested of that.
-    only_loopback = {} if own_addresses() else {"media__peerconnection__ice__loopback": True}
-    with opened_firefox(found, tmp_path_factory.mktemp("firefox") / "profile", **only_loopback) as one:
-        yield one
 
 
 @pytest.fixture
