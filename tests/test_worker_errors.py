@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-import queue
 import socket
 import threading
 from fractions import Fraction
@@ -169,7 +168,7 @@ def test_a_part_of_the_queue_begins_again(caplog: pytest.LogCaptureFixture) -> N
 def test_a_worker_process_that_is_told_nonsense_ends(monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
     ended = threading.Event()
     monkeypatch.setattr(worker, "_end_all", ended.set)
-    worker._listen(io.BytesIO(line), queue.SimpleQueue().put, worker.Courtesy(1.0))
+    worker._listen(io.BytesIO(line), lambda _: None, worker.Courtesy(1.0))
     assert ended.is_set()
 
 

@@ -14,7 +14,8 @@ from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import wait_before_try_s
-from stream.rtsp.publication import Publication, Refused
+from stream.rtsp.conversation import Refused
+from stream.rtsp.publication import Publication
 from stream.rtsp.rtp import Sender
 from stream.rtsp.sdp import describe
 from stream.sinks.encoder import LiveEncoder, choose_encoder

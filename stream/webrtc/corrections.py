@@ -211,7 +211,7 @@ def offer_only(ice: Ice, connection: aioice.ice.Connection) -> None:
 
     Without any all of this machine's are offered, or loopback's where there is nothing else.
     """
-    gather = connection.get_component_candidates
+    gather: Callable[..., Any] = connection.get_component_candidates
 
     async def corrected(component: int, addresses: list[str], timeout: float = _GATHERING_S) -> Any:
         wanted = [*ice.addresses, *addresses] if ice.only_here else list(ice.addresses) or addresses

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 import depthcast as client_of
 from stream.raw.codec import decode
@@ -66,7 +67,7 @@ def test_a_stream_is_watched_and_its_values_are_taken(
         tab.until(lambda: streams(url)[0]["viewers"] == 0, 10)
         assert tab.complaints == []
         origin = url.removesuffix("/").removesuffix(place[0])
-        with connect(url.replace("http", "ws") + "raw", origin=origin, max_size=None) as socket:
+        with connect(url.replace("http", "ws") + "raw", origin=Origin(origin), max_size=None) as socket:
             message = socket.recv(timeout=20)
             assert isinstance(message, bytes)
             assert decode(message).header.width == 320
