@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, WebSocket
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from depthcast.commands.serve import ServeOptions, application, settings_of
 from depthcast.errors import UsageError
@@ -25,7 +27,7 @@ from depthcast.service.webrtc import ice_of
 from depthcast.service.whip import sessions_router
 from depthcast.settings import Settings
 from stream.sources.webrtc import Reception
-from stream.webrtc.corrections import Ice
+from stream.webrtc.corrections import Ice, IceServer
 from tests.rtc import LOOPBACK, SDP, offer
 
 PUBLIC = "http://lab.example/svc"
@@ -121,27 +123,39 @@ def test_a_session_is_below_the_path_too(path: str) -> None:
         reception.close()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8080", "lab.example", "lab.example:80"])
-@pytest.mark.parametrize(
-    ("origin", "is_let_in"),
-    [
-        ("http://lab.example", True),
-        ("http://lab.example:81", False),
-        ("http://elsewhere.example", False),
-        ("http://lab.example.elsewhere.example", False),
-        ("null", False),
-    ],
-)
-def test_its_own_page_is_let_in_whatever_host_the_proxy_names(host: str, origin: str, is_let_in: bool) -> None:
+def test_its_own_page_is_let_in_whatever_host_the_proxy_names() -> None:
     app = create_app(sessions_router("/whip/in", None), public=PublicUrl.of(PUBLIC))  # type: ignore[arg-type]
-    with asking(app, host) as client:
-        status = client.post("/whip/in", headers={"Origin": origin, "Content-Type": "text/plain"}).status_code
-    assert status == (415 if is_let_in else 403)
+    origins = {
+        "http://lab.example": 415,
+        "http://lab.example:81": 403,
+        "http://elsewhere.example": 403,
+        "http://lab.example.elsewhere.example": 403,
+        "null": 403,
+    }
+    with asking(app, "") as client:
+        for host in ("127.0.0.1:8080", "lab.example", "lab.example:80"):
+            sent = [{"Host": host, "Origin": origin, "Content-Type": "text/plain"} for origin in origins]
+            assert [client.post("/whip/in", headers=one).status_code for one in sent] == list(origins.values())
 
 
 def test_a_page_of_another_site_is_no_page_of_the_proxys(tmp_path: Path) -> None:
     with asking(served(tmp_path), "elsewhere.example") as client:
         assert client.get("/live/streams").status_code == 403
+
+
+def test_a_socket_at_the_prefix_is_one_at_the_root() -> None:
+    router = APIRouter()
+
+    @router.websocket("/")
+    async def hello(client: WebSocket) -> None:
+        await client.accept()
+        await client.send_text(client.url.path)
+        await client.close()
+
+    with serving(create_app(router, public=PublicUrl.of(PUBLIC)), "127.0.0.1", 0) as url:
+        for path in ("/svc", "/svc/", "/"):
+            with connect(url.replace("http", "ws") + path, origin=Origin("http://lab.example")) as client:
+                assert client.recv(timeout=20) == "/"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +170,11 @@ def test_peers_that_come_through_a_proxy_are_elsewhere(public: str | None, offer
     """A server that listens on loopback is reached from outside where a proxy stands before it."""
     settings = Settings(Path("home"), public_url=None if public is None else PublicUrl.of(public))
     assert ice_of(settings, "127.0.0.1") == offered
+
+
+def test_peers_that_need_a_server_are_elsewhere() -> None:
+    settings = Settings(Path("home"), ice_servers=("stun:stun.example:3478",))
+    assert ice_of(settings, "127.0.0.1") == Ice((), (IceServer("stun:stun.example:3478"),))
 
 
 class _Proxy(BaseHTTPRequestHandler):

@@ -40,10 +40,10 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
             return
         place = self._place_of(scope)
-        if not place:
+        if not place and scope["type"] == "http":
             await RedirectResponse(f"{quote(self._prefix)}/", 307)(scope, receive, send)
             return
-        await super().__call__({**scope, "path": place, _PREFIX: self._prefix}, receive, send)
+        await super().__call__({**scope, "path": place or "/", _PREFIX: self._prefix}, receive, send)
 
     def _place_of(self, scope: Scope) -> str:
         """Our own path of a request; empty for the prefix itself."""

@@ -48,7 +48,7 @@ def viewed(
 def brought(uri: WhipPublish, info: SourceInfo, painter: Painter, settings: Settings) -> WhipPublishSink:
     """An output that we bring to another's WHIP server. Raises SinkError."""
     plain = ice_towards(uri.url)
-    ice = Ice(settings.ice_addresses or plain.addresses, ice_of(settings, "").servers)
+    ice = Ice(settings.ice_addresses or plain.addresses, servers_of(settings))
     return WhipPublishSink(uri, info, painter, ice, settings.max_bitrate)
 
 
@@ -69,13 +69,14 @@ def published(uri: WebRtcIn, settings: Settings, say: Say, ports: HttpPorts) -> 
 def ice_of(settings: Settings, host: str) -> Ice:
     """What peers are offered: the addresses of the settings, else the one that is listened on, else all.
 
-    host: that is listened on. One of loopback's is reached from this machine alone, but by a proxy.
+    host: that is listened on. One of loopback's is reached from this machine alone, unless a proxy before it or a
+        server between peers says otherwise.
     """
-    servers = tuple(map(_server, settings.ice_servers))
+    servers = servers_of(settings)
     if settings.ice_addresses:
         return Ice(settings.ice_addresses, servers)
-    is_behind = settings.public_url is not None and not settings.public_url.is_here
-    if is_behind and is_loopback(host):
+    is_reached = bool(servers) or (settings.public_url is not None and not settings.public_url.is_here)
+    if is_reached and is_loopback(host):
         host = ""
     is_here = is_loopback(host)
     if (is_here or not _is_address(host)) and not own_addresses():
@@ -86,6 +87,11 @@ def ice_of(settings: Settings, host: str) -> Ice:
     if is_here:
         return Ice((host if _is_address(host) else "127.0.0.1",), servers, only_here=True)
     return Ice((host,) if _is_address(host) else (), servers)
+
+
+def servers_of(settings: Settings) -> tuple[IceServer, ...]:
+    """Those that help peers to find each other."""
+    return tuple(map(_server, settings.ice_servers))
 
 
 def _is_address(host: str) -> bool:
