@@ -81,13 +81,17 @@ class RtspServer:
         listening: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="rtsp server")
         self._thread.start()
+        self.port = self._listened(listening)
+
+    def _listened(self, listening: Future[int]) -> int:
+        """The port that is listened on."""
         try:
-            self.port = listening.result()
+            return listening.result()
         except Exception as error:
             self._thread.join()
             reason = error.strerror or error if isinstance(error, OSError) else error
             hint = "choose another port, or end what listens there"
-            raise SinkError(f"cannot listen at {uri}: {reason}; {hint}") from error
+            raise SinkError(f"cannot listen at {self._uri}: {reason}; {hint}") from error
 
     @property
     def is_watched(self) -> bool:
