@@ -185,8 +185,14 @@ class BatchedSession(Closing):
             raise ValueError(f"slots are 0 to {slots - 1}, the plan writes {plan.write}")
 
     def _work(self) -> None:
-        while requests := self._gather():
-            self._run(requests)
+        try:
+            while requests := self._gather():
+                self._run(requests)
+        except BaseException as error:  # a thread's boundary: no stream may wait for it any more
+            with self._changed:
+                self._closed = True
+                waiting, self._waiting = self._waiting, {}
+            _fail(waiting.values(), error)
 
     def _gather(self) -> dict[int, _Request]:
         """The next frames to run together; none when the session has been closed."""
@@ -206,11 +212,12 @@ class BatchedSession(Closing):
         plans = [requests[row].plan if row in requests else None for row in range(self._rows)]
         try:
             depth = self._session.step(self._cache, plans)
+            maps = [depth[row : row + 1].copy() for row in requests]
         except BaseException as error:  # a thread's boundary: each stream gets it
             _fail(requests.values(), error)
         else:
-            for row, request in requests.items():
-                request.depth.set_result(depth[row : row + 1].copy())
+            for request, one in zip(requests.values(), maps, strict=True):
+                request.depth.set_result(one)
 
     def close(self) -> None:
         """Stop the thread; frames that still wait end with EngineError."""

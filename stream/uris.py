@@ -268,6 +268,10 @@ def _split(text: str) -> SplitResult:
         raise UriError(f"{_shown(text)} is no address: a port is a number up to 65535, and {_ESCAPES}") from None
     if _may_hide_a_login(parts):
         raise UriError(f"{_shown(text)} has an @ behind the host: {_ESCAPES}, and an @ in a path is written %40")
+    try:
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        raise UriError(f"{_shown(text)} names no host: each part of a name has 1 to 63 letters or digits") from None
     return parts
 
 
@@ -282,7 +286,13 @@ def _may_hide_a_login(parts: SplitResult) -> bool:
 def _remote(parts: SplitResult) -> Remote:
     if not parts.hostname:
         raise UriError(f"{_shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
-    return Remote(parts.scheme, parts.hostname, parts.port, parts.path or "/", parts.query, _login(parts))
+    path, query = _encoded(parts.path or "/"), _encoded(parts.query)
+    return Remote(parts.scheme, parts.hostname, parts.port, path, query, _login(parts))
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoded where a URL may not have a character as it is; what is encoded already stays."""
+    return re.sub(r"[^\x21-\x7e]+", lambda found: quote(found[0], ""), text)
 
 
 def _login(parts: SplitResult) -> Login | None:

@@ -228,6 +228,19 @@ def test_a_camera_whose_network_fails_is_told_why_and_left(tmp_path: Path) -> No
         until(lambda: {"ended": "the network is gone"} in browser.notes)
 
 
+def test_a_camera_whose_pictures_cannot_be_taken_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task that takes them ended in silence, and the session stayed."""
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("stream.webrtc.camera.LiveClock.pts", failing)
+    with service(tmp_path) as served:
+        browser = served.begin()
+        until(lambda: served.cameras.running == 0, 20)
+        until(lambda: {"ended": "something is wrong in the server: its log says what"} in browser.notes)
+
+
 def _lending(session: Session) -> Any:
     @contextmanager
     def lent(*_: object) -> Iterator[Session]:

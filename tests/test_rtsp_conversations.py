@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import closing, suppress
+from urllib.parse import quote, unquote
 
 import av
 import pytest
@@ -200,3 +202,48 @@ def test_a_viewer_that_does_not_read_is_left_and_harms_nobody(caplog: pytest.Log
     finally:
         stop.set()
         running.join()
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+def test_viewers_over_ipv6_are_told_so() -> None:
+    """GStreamer opens its UDP ports for the family that the description names."""
+    with served(host="::1") as sink, closing(Caller(sink.port, "::1")) as caller:
+        caller.ask("DESCRIBE")
+        lines = caller.body.decode().split("\r\n")
+        assert ("o=- 1 1 IN IP6 ::1" in lines, "c=IN IP6 ::" in lines) == (True, True)
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("::1", 0))
+            receiver.settimeout(10)
+            port = receiver.getsockname()[1]
+            said = caller.ask("SETUP", "/depth/trackID=0", f"Transport: RTP/AVP;unicast;client_port={port}-{port + 1}")
+            assert f"RTP/AVP;unicast;destination=::1;source=::1;client_port={port}-{port + 1};server_port=" in said
+            assert "200 OK" in caller.ask("PLAY")
+            packet, sender = receiver.recvfrom(2048)
+        assert packet[0] == 0x80
+        assert sender[:2] == ("::1", int(said.partition("server_port=")[2].partition("-")[0]))
+
+
+def test_viewers_over_udp_are_told_both_addresses() -> None:
+    with calling() as (_, call):
+        said = call().ask("SETUP", "/depth/trackID=0", "Transport: RTP/AVP;unicast;client_port=5000-5001")
+    assert "RTP/AVP;unicast;destination=127.0.0.1;source=127.0.0.1;client_port=5000-5001;server_port=" in said
+
+
+@pytest.mark.parametrize("path", ["/t\xfcr", "/a b", "/a+b", "/a%2Fb", "/\u5ba2\u5385"])
+def test_a_path_that_the_product_prints_is_played(path: str) -> None:
+    """As it is printed, and as a player encodes it."""
+    with served(path=path) as sink:
+        for spelling in (path, quote(unquote(path), "/")):
+            with closing(Caller(sink.port)) as caller:
+                assert f"Content-Base: rtsp://127.0.0.1{spelling}/\r\n" in caller.ask("DESCRIBE", spelling)
+                assert "200 OK" in playing(caller, spelling).ask("TEARDOWN", spelling)
+            with av.open(f"rtsp://127.0.0.1:{sink.port}{spelling}", options=PLAYER, timeout=5) as container:
+                assert next(container.decode(video=0)).width == 320

@@ -17,11 +17,12 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 from depthcast.cli import status_of
 from depthcast.errors import UsageError
+from depthcast.publicurl import PublicUrl
 from depthcast.service.app import create_app
 from depthcast.service.keys import Key, KeyRing, Keys, digest_of, new_key, read_keys, write_keys
 from depthcast.service.logs import DiscreetFormatter
 from depthcast.service.rates import Bucket, Buckets, Rate, Rates, site_of
-from depthcast.service.security import Protection, protection_for
+from depthcast.service.security import Protection, protection_for, reached_by
 from stream.redact import redacted
 
 KEY = new_key()
@@ -326,9 +327,10 @@ def test_keys_are_asked_for_where_others_reach_the_service(
         with pytest.raises(UsageError, match="depthcast keys add"):
             protection_for(host, ring, no_auth)
     else:
-        protection = protection_for(host, ring, no_auth, "https://depth.example/x")
+        protection = reached_by(PublicUrl.of("https://Depth.example:8443/x"), protection_for(host, ring, no_auth))
         assert (protection.keys() is not None) == asks
         assert protection.names == {"depth.example"}
+        assert protection.own == {"https://depth.example:8443"}
 
 
 def test_keys_are_made_listed_and_removed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from depthcast.commands.console import tell
 from depthcast.commands.options import command_of
 from depthcast.models import NANO
 from depthcast.plan import Mode
+from depthcast.publicurl import PublicUrl
 from depthcast.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def run_service(asked: ServeOptions) -> None:
     from depthcast.service.server import serve_until_stopped
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    own = Settings.from_environment()
+    public = None if asked.public_url is None else PublicUrl.of(asked.public_url)
+    own = replace(Settings.from_environment(), public_url=public)
     settings = settings_of(asked, own)
     check_data(settings)
     app = application(asked, settings, own)
@@ -86,11 +88,12 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
 
     ring = KeyRing(own.keys, own.api_key)
     tell(_who_gets_in(ring, asked.no_auth))
-    protection = protection_for(asked.host, ring, asked.no_auth, asked.public_url, asked.origin or ())
+    protection = protection_for(asked.host, ring, asked.no_auth, asked.origin or ())
     board = Board()
     cameras = cameras_of(own, asked.host, board=board)
     jobs = jobs_router(settings, lambda: cameras.running > 0)
-    return create_app(jobs, metrics_router(board), *browser_routers(own, cameras), protection=protection)
+    routers = jobs, metrics_router(board), *browser_routers(own, cameras)
+    return create_app(*routers, protection=protection, public=own.public_url)
 
 
 def _who_gets_in(ring: KeyRing, no_auth: bool) -> str:
@@ -112,7 +115,7 @@ def settings_of(asked: ServeOptions, own: Settings) -> ServiceSettings:
     largest = round(asked.max_mb * 1e6)
     return ServiceSettings(
         data=asked.data or own.home / "service",
-        public_url=asked.public_url,
+        public_url=None if own.public_url is None else str(own.public_url),
         jobs=asked.jobs,
         max_queued=asked.max_queued,
         max_queued_per_key=asked.max_queued_per_key,

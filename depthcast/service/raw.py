@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from contextlib import suppress
 
-from fastapi import APIRouter, Depends, WebSocket
+from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
 
 from depthcast.service.security import TOKEN_ASKED
 from stream.sinks.raw import RawSink, Subscription
 
+_LOG = logging.getLogger(__name__)
 _MOST_CLIENTS = 16
 _TRY_LATER = 1013
 _GOING_AWAY = 1001
 _POLICY = 1008
+_BROKEN = 1011
 
 
 def raw_router(path: str, sink: RawSink, token: str | None = None, most_clients: int = _MOST_CLIENTS) -> APIRouter:
@@ -46,6 +49,10 @@ def raw_router(path: str, sink: RawSink, token: str | None = None, most_clients:
         sending = asyncio.create_task(_sent(socket, subscription, news))
         try:
             await asyncio.wait((leaving, sending), return_when=asyncio.FIRST_COMPLETED)
+            error = None if leaving.done() else sending.exception()
+            if error is not None and not isinstance(error, WebSocketDisconnect):
+                _LOG.error("%s: a client is left", path, exc_info=error)
+                await socket.close(_BROKEN)
         finally:
             subscription.close()
             for task in (leaving, sending):

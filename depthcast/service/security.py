@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from math import ceil
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from depthcast.errors import UsageError
+from depthcast.publicurl import PublicUrl
 from depthcast.service.answers import Json
 from depthcast.service.errors import envelope
 from depthcast.service.keys import KeyRing, Keys
@@ -62,12 +63,14 @@ class Protection:
     names: hosts that the service is reached by, beside local ones. Asked for only where there are no keys: a page
     anywhere on the web may send requests to a name of its own that leads here, and a key is what it cannot bring.
     origins: of sites whose pages may use the service too, such as https://lab.example.
+    own: origins of its own pages, as a browser sees them that comes through a proxy.
     clock: seconds, monotonic.
     """
 
     keys: Callable[[], Keys | None] = _no_keys
     names: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
     rates: Rates = field(default_factory=Rates)
     clock: Callable[[], float] = time.monotonic
 
@@ -139,9 +142,8 @@ class Security:
     def _cross_site(self, scope: Scope, headers: Headers) -> str | None:
         """Why a page of another site may have sent this, where the route does not admit such."""
         protection = self._protection
-        reason = cross_site_reason(
-            headers, scope.get("method", "GET"), scope["type"], protection.names, protection.origins
-        )
+        known = protection.origins | protection.own
+        reason = cross_site_reason(headers, scope.get("method", "GET"), scope["type"], protection.names, known)
         return None if reason is None or _is_admitted(scope, headers) else reason
 
 
@@ -155,7 +157,7 @@ def protect(app: FastAPI, protection: Protection) -> None:
             allow_origins=list(protection.origins),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "If-Match"],
-            expose_headers=["Location", "Retry-After"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After"],
         )
 
 
@@ -192,9 +194,14 @@ def _is_admitted(scope: Scope, headers: Headers) -> bool:
     return bool(found) and all(admits.origin(origin) for admits in found for origin in headers.getlist("Origin"))
 
 
-def protection_for(
-    host: str, ring: KeyRing, no_auth: bool = False, public_url: str | None = None, origins: Sequence[str] = ()
-) -> Protection:
+def reached_by(public: PublicUrl | None, protection: Protection) -> Protection:
+    """The same, for a service that is reached by this address too."""
+    if public is None:
+        return protection
+    return replace(protection, names=protection.names | {public.host}, own=protection.own | {public.origin})
+
+
+def protection_for(host: str, ring: KeyRing, no_auth: bool = False, origins: Sequence[str] = ()) -> Protection:
     """What a service needs that listens there: keys wherever there are any, and wherever others can reach it.
 
     Raises UsageError where it would be open to everybody without somebody having said so.
@@ -204,9 +211,8 @@ def protection_for(
             f"whoever reaches {host or 'this machine'} could use the service: make a key (`depthcast keys add NAME`) "
             "or say --no-auth"
         )
-    name = _parsed(public_url or "").hostname
     sites = frozenset(one.rstrip("/").lower() for one in origins)
-    return Protection(_no_keys if no_auth else ring, frozenset({name} if name else ()), sites)
+    return Protection(_no_keys if no_auth else ring, origins=sites)
 
 
 def is_loopback(host: str) -> bool:

@@ -6,12 +6,13 @@ server that hangs would halt every thread.
 
 from __future__ import annotations
 
+import errno
 import re
 import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from stream.rtsp.auth import proof
@@ -23,6 +24,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322}
 _HEAD_LIMIT = 16384
 _BODY_LIMIT = 65536
 _KEEP_ALIVE_S = 20.0
+_NO_ROOM = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Refused(Exception):
@@ -32,10 +34,10 @@ class Refused(Exception):
 class Publication:
     """An open way to the server. Any wait ends after timeout_s with TimeoutError, a broken way raises OSError.
 
-    description: the stream as SDP. Raises Refused when the server does not want it.
+    description: the stream as SDP, for our address on the way. Raises Refused when the server does not want it.
     """
 
-    def __init__(self, uri: RtspPublish, description: bytes, timeout_s: float) -> None:
+    def __init__(self, uri: RtspPublish, description: Callable[[str], bytes], timeout_s: float) -> None:
         self._remote = uri.remote
         self._timeout_s = timeout_s
         self._sequence = 0
@@ -46,27 +48,27 @@ class Publication:
         self._connection = _connected(uri.remote, timeout_s)
         self._spoken_s = time.monotonic()
         try:
-            self._set_up(uri.transport, description)
+            self._set_up(uri.transport, description(str(self._connection.getsockname()[0])))
         except BaseException:
             self.cut()
             raise
 
-    def send(self, packets: Sequence[bytes]) -> None:
-        """Send the RTP packets of one access unit."""
+    def send(self, packets: Sequence[bytes]) -> bool:
+        """Send the RTP packets of one access unit; False: some of it was lost here, as it may be on the way."""
         self._listen()
         if time.monotonic() - self._spoken_s > _KEEP_ALIVE_S:
             # Its answer is passed over with whatever else the server says.
             self._connection.sendall(self._request("GET_PARAMETER", self._url, (), b""))
         if self._udp is not None:
-            for packet in packets:
-                self._udp[0].sendto(packet, (self._host, self._to[0]))
-            return
+            # What follows a lost packet is of no use without it.
+            return all(_sent(self._udp[0], packet, (self._host, self._to[0])) for packet in packets)
         self._connection.sendall(b"".join(_framed(0, packet) for packet in packets))
+        return True
 
     def report(self, packet: bytes) -> None:
         """Send an RTCP report."""
         if self._udp is not None:
-            self._udp[1].sendto(packet, (self._host, self._to[1]))
+            _sent(self._udp[1], packet, (self._host, self._to[1]))
         else:
             self._connection.sendall(_framed(1, packet))
 
@@ -108,9 +110,9 @@ class Publication:
             self._session = found[1]
         if self._udp is not None:
             ports = re.search(r"server_port=(\d{1,5})(?:-(\d{1,5}))?", head)
-            if ports is None:
+            self._to = (int(ports[1]), int(ports[2] or int(ports[1]) + 1)) if ports is not None else (0, 0)
+            if not all(0 < port < 65536 for port in self._to):
                 raise Refused("the server names no UDP port")
-            self._to = int(ports[1]), int(ports[2] or int(ports[1]) + 1)
         self._ask("RECORD", self._url, (("Range", "npt=0.000-"),))
 
     def _ask(self, method: str, url: str, headers: tuple[tuple[str, str], ...], body: bytes = b"") -> str:
@@ -185,6 +187,17 @@ def _connected(remote: Remote, timeout_s: float) -> socket.socket:
     except BaseException:
         plain.close()
         raise
+
+
+def _sent(one: socket.socket, packet: bytes, to: tuple[str, int]) -> bool:
+    """False where the system has no room for it at the moment. Raises OSError where there is no way."""
+    try:
+        one.sendto(packet, to)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        return False
+    return True
 
 
 def _framed(channel: int, packet: bytes) -> bytes:

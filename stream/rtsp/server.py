@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stream.errors import SinkError
-from stream.rtsp.messages import HEAD_LIMIT, answer
+from stream.rtsp.messages import HEAD_LIMIT, answer, plain_path
 from stream.rtsp.ports import PortPair
 from stream.rtsp.rtp import AccessUnit, Sender
 from stream.rtsp.sdp import describe
@@ -54,9 +54,9 @@ class RtspServer:
         now_s: Callable[[], float] = time.monotonic,
         about: str = "",
     ) -> None:
-        self.path = uri.path.rstrip("/")
+        self.path = plain_path(uri.path)
         self.login: Login | None = uri.login
-        self.description = describe(parameter_sets, about)
+        self._parameter_sets, self._about = parameter_sets, about
         self.session_s = limits.session_s
         self.slow = 0
         """Viewers that were left because they did not keep up, so far."""
@@ -71,6 +71,7 @@ class RtspServer:
         self._viewers: dict[Viewer, asyncio.Task[None] | None] = {}
         self._pairs: dict[str, PortPair] = {}
         self._playing = 0
+        self._error: BaseException | None = None
         self._captured_s = self._reported_s = 0.0
         self._room = threading.BoundedSemaphore(_PENDING)
         self._key_wanted = threading.Event()
@@ -82,10 +83,11 @@ class RtspServer:
         self._thread.start()
         try:
             self.port = listening.result()
-        except OSError as error:
+        except Exception as error:
             self._thread.join()
+            reason = error.strerror or error if isinstance(error, OSError) else error
             hint = "choose another port, or end what listens there"
-            raise SinkError(f"cannot listen at {uri}: {error.strerror or error}; {hint}") from error
+            raise SinkError(f"cannot listen at {uri}: {reason}; {hint}") from error
 
     @property
     def is_watched(self) -> bool:
@@ -109,7 +111,9 @@ class RtspServer:
         return wanted
 
     def send(self, unit: AccessUnit, captured_ns: int) -> None:
-        """Hand over one picture, from any one thread; never waits."""
+        """Hand over one picture, from any one thread; never waits. Raises SinkError where nobody is served any more."""
+        if self._error is not None:
+            raise SinkError(f"{self._uri} is not served any more: {self._error}") from self._error
         if not self._room.acquire(blocking=False):
             self.dropped += 1
             self._key_wanted.set()
@@ -122,6 +126,10 @@ class RtspServer:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+
+    def description(self, address: str) -> bytes:
+        """The stream as SDP, for a viewer that reached us at this address of ours."""
+        return describe(self._parameter_sets, address, self._about)
 
     def ports(self, host: str, family: socket.AddressFamily) -> PortPair:
         """The UDP ports at one of our addresses."""
@@ -159,11 +167,12 @@ class RtspServer:
                 limit=HEAD_LIMIT,
                 backlog=self._limits.connections,
             )
-        except OSError as error:
+        except Exception as error:  # a thread's boundary: who waits for it is told
             listening.set_exception(error)
             return
         listening.set_result(int(server.sockets[0].getsockname()[1]))
         looking = asyncio.create_task(self._look_after())
+        looking.add_done_callback(self._heed)
         await self._ended.wait()
         looking.cancel()
         server.close()
@@ -173,6 +182,16 @@ class RtspServer:
         await asyncio.gather(looking, *tasks, return_exceptions=True)
         for pair in self._pairs.values():
             pair.close()
+
+    def _heed(self, looking: asyncio.Task[None]) -> None:
+        """End where nobody looks after the viewers any more."""
+        if not looking.cancelled():
+            self._fail(looking.exception())
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Leave the viewers; whoever sends the next picture is told."""
+        self._error = self._error or error
+        self._ended.set()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._has_place():
@@ -207,6 +226,12 @@ class RtspServer:
 
     def _distribute(self, unit: AccessUnit, captured_s: float) -> None:
         self._room.release()
+        try:
+            self._send_to_all(unit, captured_s)
+        except Exception as error:  # a callback's boundary
+            self._fail(error)
+
+    def _send_to_all(self, unit: AccessUnit, captured_s: float) -> None:
         self._captured_s = captured_s
         packets = self._sender.packets(unit)
         size = sum(map(len, packets))

@@ -38,8 +38,11 @@ class Stage(Protocol):
 
     path: str
     login: Login | None
-    description: bytes
     session_s: float
+
+    def description(self, address: str) -> bytes:
+        """The stream as SDP, for a viewer that reached us at this address of ours."""
+        ...
 
     def ports(self, host: str, family: socket.AddressFamily) -> PortPair:
         """The UDP ports at one of our addresses. Raises OSError."""
@@ -193,7 +196,8 @@ class Viewer:
             case "DESCRIBE":
                 self._check_path(request)
                 base = request.url.rstrip("/") + "/"
-                return (("Content-Type", "application/sdp"), ("Content-Base", base)), self._stage.description
+                headers = ("Content-Type", "application/sdp"), ("Content-Base", base)
+                return headers, self._stage.description(self._local)
             case "SETUP":
                 return self._set_up(request), b""
             case "GET_PARAMETER" | "SET_PARAMETER":
@@ -218,7 +222,9 @@ class Viewer:
             except OSError:
                 raise BadRequest(461) from None
             ours = self._ports.rtp_port
-            chosen = f"RTP/AVP;unicast;client_port={transport.rtp}-{transport.rtcp};server_port={ours}-{ours + 1}"
+            ends = f"destination={_unzoned(self.peer)};source={_unzoned(self._local)}"
+            ports = f"client_port={transport.rtp}-{transport.rtcp};server_port={ours}-{ours + 1}"
+            chosen = f"RTP/AVP;unicast;{ends};{ports}"
         self._transport = transport
         self._session = self._session or secrets.token_hex(8)
         return (("Transport", chosen), *self._session_header())
@@ -266,3 +272,7 @@ class Viewer:
 
 def _framed(channel: int, packet: bytes) -> bytes:
     return struct.pack("!cBH", b"$", channel, len(packet)) + packet
+
+
+def _unzoned(address: str) -> str:
+    return address.partition("%")[0]

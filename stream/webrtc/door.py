@@ -19,6 +19,7 @@ from aiortc.sdp import candidate_from_sdp
 from stream.errors import StreamError
 from stream.webrtc.corrections import Ice, Peer
 from stream.webrtc.loop import LoopThread
+from stream.webrtc.sections import read_offer
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 10.0
@@ -47,7 +48,13 @@ class Answer:
 
 
 class Guest(Protocol):
-    """What we do with one peer."""
+    """What we do with one peer.
+
+    directions: of a video section that it can use, in the words of the offer.
+    """
+
+    @property
+    def directions(self) -> frozenset[str]: ...
 
     def meet(self, peer: Peer) -> None:
         """The offer is known: add tracks, take tracks. Raises OfferRefused."""
@@ -93,6 +100,10 @@ class Door:
         """Connected, or about to be."""
         return len(self._peers)
 
+    def knows(self, session: str) -> bool:
+        """There is a peer of that name."""
+        return session in self._peers
+
     def open(self, offer: str, invite: Callable[[], Guest] | None = None) -> Future[Answer]:
         """Answer an offer (SDP). Fails with OfferError, OfferRefused or Full; raises LoopEnded after the loop's end.
 
@@ -105,12 +116,15 @@ class Door:
         return self._loop.submit(self._leave(session))
 
     def trickle(self, session: str, fragment: str) -> Future[bool]:
-        """Take further candidates of a peer (RFC 8840); False: there is none of that name. Fails with OfferError."""
+        """Take further candidates of a peer (RFC 8840); False: there is none of that name.
+
+        Fails with OfferError, or with OfferRefused where ICE is to begin anew.
+        """
         return self._loop.submit(self._trickle(session, fragment))
 
     async def leave_all(self) -> None:
         """Say good-bye to every peer."""
-        await asyncio.gather(*(self._leave(session) for session in list(self._peers)))
+        await asyncio.gather(*(self._left(session) for session in list(self._peers)))
 
     async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
         if self.peers >= self._places + (_NEWCOMERS if self._newest_only else 0):
@@ -121,19 +135,12 @@ class Door:
         peer = Peer(self._ice, guest.wants_key)
         self._peers[session] = peer, guest
         try:
-            await asyncio.wait_for(self._answered(peer, guest, offer), _ANSWER_S)
+            answer = await asyncio.wait_for(_answered(peer, guest, offer), _ANSWER_S)
         except BaseException:
             await self._leave(session)
             raise
         self._watch_over(session, peer)
-        return Answer(session, peer.localDescription.sdp)
-
-    async def _answered(self, peer: Peer, guest: Guest, offer: str) -> None:
-        with _of_a_stranger():
-            await peer.setRemoteDescription(RTCSessionDescription(as_far_as_needed(offer), "offer"))
-        guest.meet(peer)
-        with _of_a_stranger():
-            await peer.setLocalDescription()
+        return Answer(session, answer)
 
     def _watch_over(self, session: str, peer: Peer) -> None:
         def look() -> None:
@@ -156,21 +163,28 @@ class Door:
         task.add_done_callback(self._tasks.discard)
 
     async def _left(self, session: str) -> None:
-        await self._leave(session)
+        try:
+            await self._leave(session)
+        except Exception:  # a task's boundary: the other peers are left too
+            _LOG.exception("a peer was not left as it should be")
 
     async def _leave(self, session: str) -> bool:
         found = self._peers.pop(session, None)
         if found is None:
             return False
         peer, guest = found
-        guest.leave()
-        await peer.close()
+        try:
+            guest.leave()
+        finally:
+            await peer.close()
         return True
 
     async def _trickle(self, session: str, fragment: str) -> bool:
         found = self._peers.get(session)
         if found is None:
             return False
+        if is_restart(fragment, found[0].remoteDescription.sdp):
+            raise OfferRefused("ICE cannot be restarted here: leave this session and post a new offer")
         mid = re.search(r"(?m)^a=mid:(\S+)", fragment)
         for line in re.findall(r"(?m)^a=candidate:(.{1,500}?)\r?$", fragment)[:50]:
             try:
@@ -181,6 +195,17 @@ class Door:
             if not candidate.ip.endswith(".local"):
                 await found[0].addIceCandidate(candidate)
         return True
+
+
+async def _answered(peer: Peer, guest: Guest, text: str) -> str:
+    """The answer to an offer."""
+    offer = read_offer(text, guest.directions)
+    with _of_a_stranger():
+        await peer.setRemoteDescription(RTCSessionDescription(as_far_as_needed(offer.shown), "offer"))
+    guest.meet(peer)
+    with _of_a_stranger():
+        await peer.setLocalDescription()
+    return offer.completed(peer.localDescription.sdp)
 
 
 @contextmanager
@@ -212,3 +237,11 @@ def as_far_as_needed(offer: str) -> str:
     there are no more candidates to come is left out, or aioice would give up before they have found us.
     """
     return re.sub(r"(?m)^a=(?:candidate:(?:\S+ ){4}\S+\.local .*|end-of-candidates)\r?\n", "", offer)
+
+
+def is_restart(fragment: str, offer: str) -> bool:
+    """Whether a fragment brings other ICE credentials than the offer did (RFC 8840, 4.4; RFC 9725, 4.3.3)."""
+    return any(
+        set(re.findall(pattern, fragment)) - set(re.findall(pattern, offer))
+        for pattern in (r"(?m)^a=ice-ufrag:(\S+)", r"(?m)^a=ice-pwd:(\S+)")
+    )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -30,6 +30,7 @@ _HOUSEKEEPING_S = 60.0
 _PROGRESS_S = 1.0
 _LOOK_S = 0.25
 _USUAL_S = 30.0
+_STUMBLED_S = 5.0
 
 Result = TypeVar("Result")
 
@@ -83,8 +84,9 @@ class Jobs:
         """Take up what a former process left, and begin to work."""
         await self.db(self._recover)
         await self.room.measure()
-        self._tasks = [asyncio.create_task(self._work(worker)) for worker in self.workers]
-        self._tasks += [asyncio.create_task(self._keep_house()), asyncio.create_task(self._look_for_live())]
+        parts = [partial(self._work, worker) for worker in self.workers]
+        parts += [partial(self._keep_house), partial(self._look_for_live)]
+        self._tasks = [asyncio.create_task(again_and_again(part)) for part in parts]
 
     def _recover(self) -> None:
         self._store.recover(self._time())
@@ -294,3 +296,18 @@ class Jobs:
 
     def _time(self) -> int:
         return int(self.now())
+
+
+async def again_and_again(
+    part: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Run a part of the queue that has no end. What it stumbles over, such as a full disk, is told; it begins again.
+
+    wait: sleeps so many seconds; replaced in tests.
+    """
+    while True:
+        try:
+            await part()
+        except Exception:  # a task's boundary
+            _LOG.exception("the queue stumbled and goes on in %g s", _STUMBLED_S)
+        await wait(_STUMBLED_S)
