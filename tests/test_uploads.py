@@ -90,7 +90,7 @@ def test_an_upload_without_a_key_or_beyond_the_rate_is_refused_before_it_is_read
         for headers, status in (((EXPECT,), 401), ((EXPECT, bearer), 100), ((EXPECT, bearer), 429)):
             with closing(Sender(here, 10**6, *headers)) as sender:
                 assert sender.status() == status
-        until(lambda: not arrived(here), 20)
+        until(lambda: not arrived(here))
 
 
 @pytest.mark.parametrize("path", ["/api/ai/queue", "/api/ai/videos/generate"])
@@ -107,7 +107,7 @@ def test_an_upload_for_which_there_is_no_place_is_refused_before_it_is_read(path
                 with closing(Sender(here, length, EXPECT, path=path)) as second:
                     assert second.status() == 429, "a place is kept for what arrives"
             assert here.http.post("/api/ai/queue", json={"model": MODEL, "video_url": url}).status_code == 429
-        until(lambda: not here.jobs.room.arriving(), 20)
+        until(lambda: not here.jobs.room.arriving())
         here.enqueue(video_url=url)
 
 
@@ -134,13 +134,13 @@ def test_what_arrives_lies_in_the_folder_of_the_service_and_is_counted(
         before = here.jobs.room.left
         with closing(Sender(here, None)) as first, closing(Sender(here, None)) as second:
             first.send(HEAD + b"a" * 3_000_000)
-            until(lambda: sum(arrived(here)) >= 2_000_000, 20)
+            until(lambda: sum(arrived(here)) >= 2_000_000)
             assert before - here.jobs.room.left == here.jobs.room._arriving_bytes >= 2_000_000
             assert here.http.get("/readyz").status_code == 200
             second.send(HEAD + b"a" * 7_000_000)
             assert second.status() == 503, "both together are too large"
-            until(lambda: len(arrived(here)) == 1, 20)
-        until(lambda: not arrived(here), 20)
+            until(lambda: len(arrived(here)) == 1)
+        until(lambda: not arrived(here))
         assert here.jobs.room.left == before, "who hangs up leaves nothing"
 
 
