@@ -130,7 +130,7 @@ def test_every_route_of_serve_answers_head(tmp_path: Path) -> None:
     ],
 )
 def test_ranges(client: httpx.Client, wanted: str, status: int, part: bytes) -> None:
-    answer = client.get("/file", headers={"Range": wanted.encode()})  # type: ignore[dict-item]
+    answer = client.get("/file", headers={b"Range": wanted.encode()})
     assert (answer.status_code, answer.content) == (status, part)
     if status == 416:
         assert answer.headers["Content-Range"] == "bytes */100"

@@ -240,6 +240,7 @@ def test_who_never_connects_takes_nobodys_place() -> None:
     with receiving() as (reception, url), published(url) as sink, PublishedSource(reception, 20) as source:
         frames = iter(source)
         next(frames)
+        reception.door._early_s = 3600
         strangers = [httpx.post(url, content=offer(direction="sendonly"), headers=SDP).status_code for _ in range(5)]
         assert strangers == [201] * 4 + [503]
         numbers(frames, 20)
