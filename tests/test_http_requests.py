@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -13,6 +15,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
+from starlette.responses import StreamingResponse
 
 from depthcast.commands.serve import ServeOptions, application
 from depthcast.service.app import create_app
@@ -58,7 +61,23 @@ def _routes(folder: Path) -> APIRouter:
     async def raw(request: Request) -> int:
         return sum([len(part) async for part in request.stream()])
 
+    @router.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield bytes(65536)
+                    await asyncio.sleep(0)
+            finally:
+                LEFT.set()
+
+        return StreamingResponse(parts())
+
     return router
+
+
+LEFT = threading.Event()
+"""Nobody is sent the endless answer any more."""
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +149,7 @@ def test_every_route_of_serve_answers_head(tmp_path: Path) -> None:
     ],
 )
 def test_ranges(client: httpx.Client, wanted: str, status: int, part: bytes) -> None:
-    answer = client.get("/file", headers={"Range": wanted.encode()})  # type: ignore[dict-item]
+    answer = client.get("/file", headers={b"Range": wanted.encode()})
     assert (answer.status_code, answer.content) == (status, part)
     if status == 416:
         assert answer.headers["Content-Range"] == "bytes */100"
@@ -285,6 +304,15 @@ def test_a_request_that_is_answered_keeps_its_place(tmp_path: Path) -> None:
         assert ended(busy).count(b"HTTP/1.1 200") == 2
         for caller in idle:
             caller.close()
+
+
+def test_a_client_that_does_not_read_is_left(tmp_path: Path) -> None:
+    LEFT.clear()
+    with impatient(tmp_path, Waiting(stuck_s=0.3)) as client, closing(call(client)) as caller:
+        caller.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert caller.recv(12) == b"HTTP/1.1 200"
+        assert LEFT.wait(60)
+        assert client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/raw", "/wish"])

@@ -40,6 +40,19 @@ def test_who_never_connects_gives_the_place_up() -> None:
         until(lambda: not output.sink.door.peers)
 
 
+def test_offers_that_nobody_follows_up_lock_nobody_out() -> None:
+    with shown(Viewing(viewers=2)) as output:
+        door = output.sink.door
+        door._early_s = 3600
+        posted = [httpx.post(output.url, content=offer(), headers=SDP) for _ in range(3)]
+        assert [one.status_code for one in posted] == [201, 201, 503], "one that has just come is waited for"
+        door._early_s = 0
+        assert is_rising(numbers(output.url))
+        left = httpx.delete(output.url.replace("/whep/depth", "") + posted[0].headers["Location"])
+        assert left.status_code == 404, "the oldest made room"
+        until(lambda: not door._tasks)
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status", "words"),
     [

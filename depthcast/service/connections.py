@@ -1,4 +1,4 @@
-"""Connections over which no request comes hold no place for long, and none that somebody else needs."""
+"""Connections over which nothing moves hold no place for long; those without a request none that somebody needs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Waiting:
     """head_s: until the head of a request is there, from the connection or the last answer on.
 
+    stuck_s: until a client takes more of its answer; a player that pauses asks again for the rest.
     connections: at a time; for a further one, that is left which has waited longest for a request.
     """
 
     head_s: float = 30.0
+    stuck_s: float = 300.0
     connections: int = 512
 
 
@@ -30,6 +32,7 @@ class Connection(H11Protocol):
         super().__init__(*given, **named)
         self._waiting = waiting
         self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
         self.waits_since_s = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -42,7 +45,19 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._move()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._move()
+        self._stuck = self.loop.call_later(self._waiting.stuck_s, self.leave)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._move()
+        super().resume_writing()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Wait no more: the connection is another protocol's."""
@@ -73,6 +88,11 @@ class Connection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _move(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _end(self) -> None:
         if self.is_idle:

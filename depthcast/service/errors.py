@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from depthcast.service.answers import Json
@@ -79,6 +80,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DispatchError, _undispatched)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -107,6 +109,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return await request_validation_exception_handler(request, error)
     first = error.errors()[0]
     return Json(envelope("invalid_params", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"), 400)
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """Nobody hears this: the client went in the middle of its request."""
+    return Json(envelope("invalid_params", "the request is cut short"), 400)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -36,10 +36,13 @@ class Body:
     received: int = 0
     began_s: float | None = None
 
-    def patience_s(self, now_s: float) -> float:
-        """How long to wait for more, from `now_s` of a monotonic clock. Raises HTTPException where it is too large."""
+    def check(self) -> None:
+        """Raise HTTPException where it is, or is announced to be, too large."""
         if max(self.announced, self.received) > self.most:
             raise HTTPException(413, f"at most {self.most:,} bytes are taken")
+
+    def patience_s(self, now_s: float) -> float:
+        """How long to wait for more, from `now_s` of a monotonic clock."""
         if self.began_s is None:
             self.began_s = now_s
         end_s = self.began_s + self.pace.grace_s + self.received / self.pace.least_rate
@@ -101,6 +104,7 @@ def _limited(receive: Receive, body: Body) -> Receive:
         nonlocal is_whole
         if is_whole:
             return await receive()
+        body.check()
         patience_s = body.patience_s(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(patience_s):
@@ -108,8 +112,7 @@ def _limited(receive: Receive, body: Body) -> Receive:
         except TimeoutError:
             raise HTTPException(408, "the body comes too slowly, or has stopped coming") from None
         body.received += len(message.get("body", b""))
-        if body.received > body.most:
-            raise HTTPException(413, f"at most {body.most:,} bytes are taken")
+        body.check()
         is_whole = not message.get("more_body", False)
         return message
 

@@ -64,9 +64,7 @@ class RtspServer:
         """Access units that the event loop was too busy to take, so far."""
         self.sent_bytes = 0
         """Of RTP, to all viewers together, so far."""
-        self._uri = uri
-        self._limits = limits
-        self._now_s = now_s
+        self._uri, self._limits, self._now_s = uri, limits, now_s
         self._sender = Sender(*(secrets.randbits(bits) for bits in (32, 16, 32)))
         self._viewers: dict[Viewer, asyncio.Task[None] | None] = {}
         self._pairs: dict[str, PortPair] = {}

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +75,7 @@ class Door:
     invite: makes the guest of one peer, on the loop.
     newest_only: once connected, a peer takes the place of any before it.
     connect_s: who is not connected by then is left; others leave when ICE finds them gone, after half a minute.
+    early_s: who is not connected by then is left where a newcomer needs the place.
     """
 
     def __init__(
@@ -85,14 +86,17 @@ class Door:
         invite: Callable[[], Guest],
         newest_only: bool = False,
         connect_s: float = 15.0,
+        early_s: float = 3.0,
     ) -> None:
         self._loop = loop
         self._ice = ice
         self._places = places
         self._invite = invite
         self._newest_only = newest_only
-        self._connect_s = connect_s
+        self._connect_s, self._early_s = connect_s, early_s
         self._peers: dict[str, tuple[Peer, Guest]] = {}
+        self._pending: dict[str, float] = {}
+        """When those were answered that are not connected yet, on the loop's clock; the oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -128,7 +132,7 @@ class Door:
 
     async def _open(self, offer: str, invite: Callable[[], Guest]) -> Answer:
         if self.peers >= self._places + (_NEWCOMERS if self._newest_only else 0):
-            raise Full(f"there are {self._places} here already: try again later")
+            self._make_place()
         check_offer(offer)
         guest = invite()
         session = secrets.token_urlsafe(16)
@@ -142,11 +146,24 @@ class Door:
         self._watch_over(session, peer)
         return Answer(session, answer)
 
+    def _make_place(self) -> None:
+        """Leave the oldest that only holds a place. Raises Full where there is none."""
+        now_s = asyncio.get_running_loop().time()
+        idle = [one for one, since_s in self._pending.items() if now_s - since_s >= self._early_s]
+        if not idle:
+            raise Full(f"there are {self._places} here already: try again later")
+        # The place is free at once: another newcomer may come before the connection is closed.
+        del self._pending[idle[0]]
+        self._soon(_parted(*self._peers.pop(idle[0])))
+
     def _watch_over(self, session: str, peer: Peer) -> None:
+        self._pending[session] = asyncio.get_running_loop().time()
+
         def look() -> None:
             state = peer.connectionState
             if state in ("connected", "failed", "closed"):
                 late.cancel()
+                self._pending.pop(session, None)
             if state in ("failed", "closed"):
                 self._leave_soon(session)
             elif state == "connected" and self._newest_only and session in self._peers:
@@ -158,7 +175,10 @@ class Door:
         look()
 
     def _leave_soon(self, session: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._left(session))
+        self._soon(self._left(session))
+
+    def _soon(self, leaving: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(leaving)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -169,14 +189,11 @@ class Door:
             _LOG.exception("a peer was not left as it should be")
 
     async def _leave(self, session: str) -> bool:
+        self._pending.pop(session, None)
         found = self._peers.pop(session, None)
         if found is None:
             return False
-        peer, guest = found
-        try:
-            guest.leave()
-        finally:
-            await peer.close()
+        await _parted(*found)
         return True
 
     async def _trickle(self, session: str, fragment: str) -> bool:
@@ -195,6 +212,13 @@ class Door:
             if not candidate.ip.endswith(".local"):
                 await found[0].addIceCandidate(candidate)
         return True
+
+
+async def _parted(peer: Peer, guest: Guest) -> None:
+    try:
+        guest.leave()
+    finally:
+        await peer.close()
 
 
 async def _answered(peer: Peer, guest: Guest, text: str) -> str:
