@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, believed
 from stream.camera import Intrinsics, camera_of
 from stream.errors import SourceError
 from stream.extras import need
@@ -32,6 +33,7 @@ class RecordedDepth:
 
     depth: float32 [H, W] in `unit`; NaN for no value.
     index: of the recording; pts, time_base: the time it was recorded with.
+    intrinsics: for maps of this size. aspect: of their pixels; see `stream.aspect`.
     """
 
     depth: NDArray[np.float32]
@@ -40,6 +42,7 @@ class RecordedDepth:
     pts: int
     time_base: Fraction
     intrinsics: Intrinsics | None = None
+    aspect: Fraction = SQUARE
 
     @property
     def time_s(self) -> Fraction:
@@ -75,11 +78,12 @@ def _gray16(path: Path) -> Iterator[RecordedDepth]:
         with av.open(f"file:{path}") as container:
             scale = read_scale(container, path)
             camera = camera_of(json.loads(container.metadata.get("DEPTH_CAMERA", "null")))
+            aspect = believed(container.streams.video[0].sample_aspect_ratio)
             for index, picture in enumerate(container.decode(video=0)):
                 depth = scale.decode(picture.to_ndarray().astype(np.uint16, copy=False))
                 assert picture.pts is not None
                 assert picture.time_base is not None
-                yield RecordedDepth(depth, scale.unit, index, picture.pts, picture.time_base, camera)
+                yield RecordedDepth(depth, scale.unit, index, picture.pts, picture.time_base, camera, aspect)
     except av.FFmpegError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ from depthcast.sources import opened_source
 from stream.errors import SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
+from stream.orientation import Orientation
 from stream.pipeline import run
 from stream.sources.choose import address_of, open_source
 from stream.sources.connection import Address
@@ -186,7 +187,7 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
             frames = list(source)
             assert not source.info.live
             assert source.info.duration_s == pytest.approx(0.4, abs=0.05)
-            assert (source.info.turned, source.info.height, source.info.width) == (90, 64, 48)
+            assert (source.info.orientation, source.info.height, source.info.width) == (Orientation.turn(90), 64, 48)
     finally:
         server.shutdown()
         serving.join()

@@ -26,6 +26,7 @@ class VideoSink:
 
     info: the source's; its time base becomes the file's, so that every frame keeps its exact time.
     resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
+    The original's pixels are square where it stands beside the depth; else they keep the aspect they have.
     source: file whose sound is carried over; None for none. Where that cannot be done `note` says why.
     A run without a single frame leaves no file. Raises SinkError.
     """
@@ -54,7 +55,7 @@ class VideoSink:
         if source is not None and path.exists() and path.samefile(source):
             raise SinkError(f"{path} is the input itself; name another output")
         rate = info.rate or _UNKNOWN_RATE
-        self._painter = Painter(info, colormap, resolution, side_by_side)
+        self._painter = Painter(info, colormap, resolution, side_by_side, as_stored=not side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
         self._end_s = Fraction(0)
         self._written = 0

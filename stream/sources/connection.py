@@ -116,7 +116,7 @@ class Connection(Closing):
             self._played_s = 0.0
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
-            self.upright = Upright()
+            self.upright = Upright(self._video)
             pictures = self._decoded()
             self.first = self._first_of(pictures)
             self.pictures: Iterator[av.VideoFrame] = chain((self.first,), pictures)

@@ -15,6 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from engines.closing import Closing
+from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.redact import redacted_url
@@ -75,7 +76,7 @@ class FileSource(Closing):
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         try:
             video = _video_of(self._container, path)
-            self._upright = Upright()
+            self._upright = Upright(video)
             self._frames = self._decode(video)
             self._first = next(self._frames, None)
             if self._first is None:
@@ -104,7 +105,9 @@ class FileSource(Closing):
         while picture is not None and (self._max_frames is None or index < self._max_frames):
             pts = self._clock.mended(picture.pts)
             if self._thinner.keeps(pts * time_base):
-                yield Frame(picture, index, pts, time_base, time.monotonic_ns())
+                yield Frame(
+                    picture, index, pts, time_base, time.monotonic_ns(), self._upright.aspect, self._upright.light
+                )
                 index += 1
             picture = self._next()
 
@@ -146,9 +149,11 @@ class FileSource(Closing):
             frames = ceil(frames * wanted / rate)
         if self._max_frames is not None:
             frames = min(self._max_frames, frames or self._max_frames)
+        upright = self._upright
+        height, width = display_size(self._first.height, self._first.width, upright.aspect)
         return SourceInfo(
-            height=self._first.height,
-            width=self._first.width,
+            height=height,
+            width=width,
             rate=wanted,
             time_base=_time_base_of(video),
             frames=frames,
@@ -156,7 +161,9 @@ class FileSource(Closing):
             live=False,
             audio=bool(self._container.streams.audio),
             name=name,
-            turned=self._upright.degrees,
+            orientation=upright.orientation,
+            aspect=upright.aspect,
+            notes=upright.notes,
         )
 
 
