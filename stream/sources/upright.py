@@ -105,8 +105,7 @@ class Upright:
         """Of a copy of one corner: a picture whose own side data were asked for stays in memory until Python's
         collector of cycles comes by, and there may be gigabytes of them by then.
         """
-        readable = tuple(("sidedata", f"mode=delete:type={number}") for number in _UNREADABLE)
-        seen = self._peek.applied(picture, (*_corner(picture), *readable))
+        seen = self._peek.applied(picture, (*_corner(picture), *_WITHOUT_UNREADABLE))
         return () if seen is None else tuple(cast(Iterable[SideData], seen.side_data))
 
 
@@ -131,6 +130,9 @@ class _Filter:
             return None
         assert isinstance(filtered, av.VideoFrame)
         return filtered
+
+
+_WITHOUT_UNREADABLE: tuple[Step, ...] = tuple(("sidedata", f"mode=delete:type={number}") for number in _UNREADABLE)
 
 
 def _corner(picture: av.VideoFrame) -> tuple[Step, ...]:
