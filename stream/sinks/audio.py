@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
 import av
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 
 from stream.sources.file import origin_of
@@ -79,13 +81,24 @@ class AudioTrack:
                 return
 
     def _copied(self) -> Iterator[AudioPacket]:
-        for packet in self._read():
+        for packet in self._bare():
             if packet.dts is None or packet.pts is None:
                 continue
             shift = round(self._shift_s / packet.time_base)
             packet.dts, packet.pts = packet.dts - shift, packet.pts - shift
             packet.stream = self._out
             yield packet
+
+    def _bare(self) -> Iterator[AudioPacket]:
+        """The track's packets, those of AAC without the heads (ADTS) that streams have and mp4 does not take."""
+        sound = self._track.codec_context
+        if sound.codec.canonical_name != "aac" or sound.extradata:
+            yield from self._read()
+            return
+        bare = BitStreamFilterContext("aac_adtstoasc", self._track)
+        for packet in self._read():
+            with suppress(av.FFmpegError):
+                yield from bare.filter(packet)
 
     def _encoded(self, out: AudioStream) -> Iterator[AudioPacket]:
         for packet in self._read():

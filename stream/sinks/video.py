@@ -1,4 +1,8 @@
-"""Coloured depth as H.264 in mp4: the source's own timing, and its sound."""
+"""Coloured depth as H.264 in mp4: the source's own timing, and its sound.
+
+While it is recorded the file consists of fragments of a second: what is on the disk plays whatever ends the recording.
+When it is finished it is an mp4 like any other, with one index of all its pictures.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,31 @@ from stream.colour import Colormap
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.sinks.audio import AudioTrack
+from stream.sinks.mp4index import drop_cut_fragment, index_first
 from stream.sinks.picture import Painter, meaning
 from stream.sinks.size import Resolution
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 
 _ENCODER = {"crf": "18", "preset": "veryfast"}
+_SLOW_RATE = 10
+"""Frames a second, below which the encoder holds none back: a dozen of them would be many seconds."""
+_FRAGMENTS = {
+    # Where pictures are out of order, times begin at zero only when the index is written after the first of them.
+    "movflags": "+hybrid_fragmented+delay_moov",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+}
+_WRITTEN_TOGETHER = 1 << 20
+"""Bytes; most fragments are smaller, and so are on the disk as a whole or not at all."""
 _UNKNOWN_RATE = Fraction(30)
 
 
 class VideoSink:
-    """Writes pictures of depth, yuv420p BT.709 limited range, playable while it downloads.
+    """Writes pictures of depth, yuv420p BT.709 limited range.
 
+    The index stands first, so that the file plays while it downloads; that of a live source, which is to end at once
+    however long it was, last.
     info: the source's; its time base becomes the file's, so that every frame keeps its exact time.
     resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
     source: file whose sound is carried over; None for none. Where that cannot be done `note` says why.
@@ -35,6 +52,7 @@ class VideoSink:
         "_container",
         "_end_s",
         "_file",
+        "_is_live",
         "_painter",
         "_step",
         "_stream",
@@ -59,7 +77,8 @@ class VideoSink:
         self._end_s = Fraction(0)
         self._written = 0
         self.note: str | None = None
-        self._file = Unfinished(path)
+        self._is_live = info.live
+        self._file = Unfinished(path, _is_recorded)
         try:
             self._open(rate, info.time_base)
             self._audio = self._carry_audio(source) if source is not None and info.audio else None
@@ -92,23 +111,29 @@ class VideoSink:
             self._container.mux(self._stream.encode(None))
             if self._audio is not None:
                 self._audio.finish(self._end_s)
-            self._container.close()
+            with self._file.finishing():
+                self._container.close()
+        if not self._is_live:
+            # It needs the room of the file once more; without it the file is complete all the same.
+            with suppress(OSError):
+                self._file.rewrite(index_first)
         self._file.commit()
 
     def abort(self) -> None:
         """Drop the file."""
+        self._file.discard()
         with suppress(OSError, av.FFmpegError):
             self._container.close()
         if self._audio is not None:
             self._audio.close()
-        self._file.discard()
 
     def _open(self, rate: Fraction, time_base: Fraction) -> None:
         with self._file.errors():
             self._container = av.open(
-                f"file:{self._file.temporary}", "w", format="mp4", container_options={"movflags": "+faststart"}
+                self._file, "w", format="mp4", container_options=_FRAGMENTS, buffer_size=_WRITTEN_TOGETHER
             )
-        self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
+        options = _ENCODER if rate >= _SLOW_RATE else {**_ENCODER, "tune": "zerolatency"}
+        self._stream = self._container.add_stream("libx264", rate=rate, options=options)
         context = self._stream.codec_context
         self._painter.describe_to(context)
         context.time_base = time_base
@@ -119,3 +144,17 @@ class VideoSink:
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             self.note = f"the sound of {source.name} was left out: {error}"
             return None
+
+
+def _is_recorded(part: Path) -> bool:
+    drop_cut_fragment(part)
+    return has_picture(part)
+
+
+def has_picture(path: Path) -> bool:
+    """A picture of the file can be shown."""
+    try:
+        with av.open(f"file:{path}") as container:
+            return next(container.decode(video=0), None) is not None
+    except (av.FFmpegError, IndexError):
+        return False
