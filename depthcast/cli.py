@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -23,11 +24,11 @@ from depthcast.commands.run import run
 from depthcast.commands.serve import ENVIRONMENT, serve
 from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
+from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 from engines.errors import EngineError
 from stream.errors import StreamError
 
 INTERRUPTED = 130
-TERMINATED = 143
 
 app = typer.Typer(
     name="depthcast",
@@ -68,7 +69,9 @@ def _options(
 
 def main() -> None:
     """Entry point of the `depthcast` command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in finishing_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _terminate)
     sys.exit(status_of(sys.argv[1:]))
 
 
@@ -93,10 +96,14 @@ def status_of(arguments: Sequence[str]) -> int:
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split())
     if line:
-        print(f"depthcast: {line}", file=sys.stderr)
+        # Where standard error has gone, the status says it alone.
+        with suppress(OSError):
+            print(f"depthcast: {line}", file=sys.stderr)
     return status
 
 
-def _terminate(_signal: int, _frame: object) -> None:
+def _terminate(number: int, _frame: object) -> None:
     """Unwind as for Ctrl-C, so that nothing half-written stays."""
-    raise SystemExit(TERMINATED)
+    if is_hangup(number):
+        leave_terminal()
+    raise SystemExit(128 + number)

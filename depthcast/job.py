@@ -13,7 +13,7 @@ from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, left_behind_by_others, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
@@ -135,6 +135,8 @@ def prepared(
     Raises DepthcastError, StreamError or EngineError.
     """
     check_outputs(job.source, job.outputs, job.look.side_by_side)
+    for line in left_behind_by_others(job.outputs):
+        say(line)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))

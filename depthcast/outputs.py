@@ -23,6 +23,7 @@ from stream.sinks.picture import Painter
 from stream.sinks.publish import RtspPublishSink
 from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
+from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
 from stream.webrtcuris import WebRtcServe, WhipPublish
@@ -87,6 +88,14 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
 def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
     """Those of the outputs that are files, or patterns of files."""
     return [uri.path for uri in outputs if isinstance(uri, FileOut)]
+
+
+def left_behind_by_others(outputs: Sequence[SinkUri]) -> Iterator[str]:
+    """A sentence for each file that an earlier run of these outputs has recorded and not finished."""
+    for path in file_paths(outputs):
+        for part in left_behind(path):
+            use = "depthcast.read reads it" if part.suffix.lower() == ".npz" else "it can be used as it is"
+            yield f"{part} was recorded by a run that was killed: {use}; rename it or remove it"
 
 
 @contextmanager

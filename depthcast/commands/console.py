@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -24,8 +24,9 @@ from rich.text import Text
 
 
 def tell(line: str) -> None:
-    """A remark on standard error."""
-    print(f"depthcast: {line}", file=sys.stderr, flush=True)
+    """A remark on standard error; where that has gone (a closed terminal), none."""
+    with suppress(OSError):
+        print(f"depthcast: {line}", file=sys.stderr, flush=True)
 
 
 class _Told(logging.Handler):

@@ -30,6 +30,7 @@ from depthcast.service.jobs.folders import INPUT, RAW, VIDEO
 from depthcast.service.jobs.task import Task, line_of
 from depthcast.service.probe import probe
 from depthcast.settings import Settings
+from depthcast.signals import finishing_signals
 from engines.errors import EngineError
 from stream.colour import Colormap
 from stream.errors import StreamError
@@ -222,8 +223,8 @@ def main(share: float, niceness: int) -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     # Those are for the service, which may have a while to finish; it kills us when that is over.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in finishing_signals():
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         os.nice(niceness)
     settings, reporter, courtesy = Settings.from_environment(), Reporter(channel), Courtesy(share)
