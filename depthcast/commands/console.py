@@ -22,11 +22,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stream.redact import redacted
+
 
 def tell(line: str) -> None:
     """A remark on standard error; where that has gone (a closed terminal), none."""
     with suppress(OSError):
-        print(f"depthcast: {line}", file=sys.stderr, flush=True)
+        print(f"depthcast: {redacted(line)}", file=sys.stderr, flush=True)
 
 
 class _Told(logging.Handler):
