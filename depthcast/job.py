@@ -30,6 +30,8 @@ from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sources import Source, SourceInfo
+from stream.sources.file import FileSource
+from stream.sources.sound import Sound
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -74,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job whose source and network are open; `run` does it."""
+    """A job whose source and network are open; `run` does it. sound: the source's, for each output that wants it."""
 
     job: Job
     source: Source
@@ -83,6 +85,7 @@ class Prepared:
     timings: StageTimes
     settings: Settings
     ports: HttpPorts
+    sound: Callable[[], Sound | None]
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
@@ -91,10 +94,9 @@ class Prepared:
         stop: ends the run early; what is done by then is finished and kept.
         Raises StreamError or EngineError; no output is left then.
         """
-        job, uri = self.job, self.job.played
-        sound_of = uri.path if isinstance(uri, FileIn) else None
+        job = self.job
         with opened_outputs(
-            job.outputs, self.live, job.look, sound_of, self.settings, self.ports, job.sensing
+            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing
         ) as sinks:
             stats = run(
                 self.source,
@@ -160,7 +162,9 @@ def prepared(
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        yield Prepared(job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports)
+        yield Prepared(
+            job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports, _sound_of(source)
+        )
 
 
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
@@ -169,6 +173,11 @@ def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) 
     unit = refinement.check(spec.unit)
     check_clouds(file_paths(job.outputs), job.sensing, unit)
     return refined(estimate, refinement), replace(spec, unit=unit)
+
+
+def _sound_of(source: Source) -> Callable[[], Sound | None]:
+    """Gives an output its share of the sound; None for what has none."""
+    return source.sound if isinstance(source, FileSource) else lambda: None
 
 
 def _gap_s(rate: Fraction | None) -> float:

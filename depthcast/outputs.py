@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +25,7 @@ from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
 from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
+from stream.sources.sound import Sound
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
 from stream.webrtcuris import WebRtcServe, WhipPublish
 
@@ -75,14 +76,21 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
-        if isinstance(source, FileIn) and place == source.path.resolve():
+        if isinstance(source, FileIn) and _is_same(path, source.path):
             raise UsageError(f"the output would overwrite the input {source}: choose another name")
         if places.count(place) > 1:
             raise UsageError(f"two outputs are the same file: {path}")
         if path.is_dir():
             raise UsageError(f"the output {path} is a folder: give it a file name")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the output {path} is a pipe or a device, files are written with going back: name a file")
         if not path.parent.is_dir():
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
+
+
+def _is_same(output: Path, source: Path) -> bool:
+    """One file, by whatever names."""
+    return output.resolve() == source.resolve() or (output.exists() and source.exists() and output.samefile(source))
 
 
 def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
@@ -103,14 +111,14 @@ def opened_outputs(
     outputs: Sequence[SinkUri],
     run: LiveRun,
     look: Look,
-    sound_of: Path | None,
+    sound: Callable[[], Sound | None],
     settings: Settings,
     ports: HttpPorts,
     sensing: Sensing = NO_SENSING,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
-    run: what those who watch may know of it. sound_of: the file whose sound goes with the video.
+    run: what those who watch may know of it. sound: gives the sound that goes with a video.
     ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
@@ -124,7 +132,7 @@ def opened_outputs(
             elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
                 sink = opened_data_file(uri.path, run.info, sensing)
             else:
-                sink = _opened(uri, run.info, look, run.spec, sound_of)
+                sink = _opened(uri, run.info, look, run.spec, sound)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
@@ -152,7 +160,7 @@ def _opened(
     info: SourceInfo,
     look: Look,
     spec: ModelSpec,
-    sound_of: Path | None,
+    sound: Callable[[], Sound | None],
 ) -> Sink:
     match uri:
         case NullOut():
@@ -168,12 +176,12 @@ def _opened(
                 case ".mkv":
                     return Gray16Sink(path, info)
                 case _:
-                    return _video(path, info, look, sound_of)
+                    return _video(path, info, look, sound())
 
 
-def _video(path: Path, info: SourceInfo, look: Look, sound_of: Path | None) -> Sink:
+def _video(path: Path, info: SourceInfo, look: Look, sound: Sound | None) -> Sink:
     if look.least_rate is None or info.rate is None or info.rate >= look.least_rate:
-        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound)
     told = repeating(info, look.least_rate)
-    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound_of)
+    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound)
     return Repeated(video, look.least_rate, info.rate)

@@ -62,10 +62,9 @@ def fragments(out: Path) -> int:
 def times(path: Path) -> list[Fraction]:
     if path.suffix == ".mp4":
         with av.open(str(path)) as container:
-            shown = [
+            return [
                 one.pts * one.time_base for one in container.decode(video=0) if one.pts is not None and one.time_base
             ]
-        return shown
     return [one.time_s for one in read(path)]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import av
 
 from stream.colour import Colormap
-from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.sinks.audio import AudioTrack
 from stream.sinks.mp4index import drop_cut_fragment, index_first
@@ -21,6 +20,7 @@ from stream.sinks.picture import Painter, meaning
 from stream.sinks.size import Resolution
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
+from stream.sources.sound import Sound
 
 _ENCODER = {"crf": "18", "preset": "veryfast"}
 _SLOW_RATE = 10
@@ -34,6 +34,7 @@ _FRAGMENTS = {
 _WRITTEN_TOGETHER = 1 << 20
 """Bytes; most fragments are smaller, and so are on the disk as a whole or not at all."""
 _UNKNOWN_RATE = Fraction(30)
+_ZERO_S = Fraction(0)
 
 
 class VideoSink:
@@ -43,12 +44,14 @@ class VideoSink:
     however long it was, last.
     info: the source's; its time base becomes the file's, so that every frame keeps its exact time.
     resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
-    source: file whose sound is carried over; None for none. Where that cannot be done `note` says why.
+    sound: carried over; None for none. What of it could not be is said by `note`.
+    begins_s: of the source's time, where the file's own begins: it is a later part of a recording.
     A run without a single frame leaves no file. Raises SinkError.
     """
 
     __slots__ = (
         "_audio",
+        "_begins_s",
         "_container",
         "_end_s",
         "_file",
@@ -57,7 +60,6 @@ class VideoSink:
         "_step",
         "_stream",
         "_written",
-        "note",
     )
 
     def __init__(
@@ -67,24 +69,28 @@ class VideoSink:
         colormap: Colormap = Colormap.GRAYSCALE,
         resolution: Resolution = Resolution.AUTO,
         side_by_side: bool = False,
-        source: Path | None = None,
+        sound: Sound | None = None,
+        begins_s: Fraction = _ZERO_S,
     ) -> None:
-        if source is not None and path.exists() and path.samefile(source):
-            raise SinkError(f"{path} is the input itself; name another output")
         rate = info.rate or _UNKNOWN_RATE
         self._painter = Painter(info, colormap, resolution, side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
         self._end_s = Fraction(0)
         self._written = 0
-        self.note: str | None = None
+        self._begins_s = begins_s
         self._is_live = info.live
         self._file = Unfinished(path, _is_recorded)
         try:
             self._open(rate, info.time_base)
-            self._audio = self._carry_audio(source) if source is not None and info.audio else None
+            self._audio = None if sound is None else AudioTrack(sound, self._container, begins_s)
         except BaseException:
             self._file.discard()
             raise
+
+    @property
+    def note(self) -> str | None:
+        """What became of the sound; None where all of it was carried over, or there was none."""
+        return None if self._audio is None else self._audio.note
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Encode one picture, and the sound up to it."""
@@ -94,13 +100,21 @@ class VideoSink:
         if not self._written:
             self._container.metadata["comment"] = meaning(depth_frame.unit)
         yuv = self._painter.yuv(depth_frame)
-        yuv.pts, yuv.time_base, yuv.duration = frame.pts, frame.time_base, self._step
+        pts = frame.pts - round(self._begins_s / frame.time_base)
+        yuv.pts, yuv.time_base, yuv.duration = pts, frame.time_base, self._step
         with self._file.errors():
             self._container.mux(self._stream.encode(yuv))
             if self._audio is not None:
                 self._audio.write_until(frame.pts * frame.time_base)
         self._end_s = (frame.pts + self._step) * frame.time_base
         self._written += 1
+
+    def end_at(self, time_s: Fraction) -> None:
+        """Take the sound up to there, where the next part of the recording begins, and leave it the rest."""
+        if self._audio is not None:
+            with self._file.errors():
+                self._audio.write_until(time_s)
+                self._audio.leave()
 
     def close(self) -> None:
         """Finish the file and give it its name."""
@@ -137,13 +151,6 @@ class VideoSink:
         context = self._stream.codec_context
         self._painter.describe_to(context)
         context.time_base = time_base
-
-    def _carry_audio(self, source: Path) -> AudioTrack | None:
-        try:
-            return AudioTrack(source, self._container)
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            self.note = f"the sound of {source.name} was left out: {error}"
-            return None
 
 
 def _is_recorded(part: Path) -> bool:
