@@ -29,6 +29,7 @@ from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
+from stream.sinks.segments import Segmented
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
 from stream.sources.sound import Sound
@@ -47,6 +48,7 @@ class Job:
     """What a person asked for, in full.
 
     output_fps: at most so many frames a second. A file is played at its own pace when an output is live.
+    segment_s: length of the files of a recording, in seconds; None: there is one.
     """
 
     source: SourceUri
@@ -57,6 +59,7 @@ class Job:
     output_fps: Fraction | None = None
     scene_cut: bool = True
     sensing: Sensing = NO_SENSING
+    segment_s: Fraction | None = None
 
     @property
     def played(self) -> SourceUri:
@@ -96,7 +99,7 @@ class Prepared:
         """
         job = self.job
         with opened_outputs(
-            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing
+            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing, job.segment_s
         ) as sinks:
             stats = run(
                 self.source,
@@ -114,7 +117,7 @@ class Prepared:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
         for outer in sinks:
-            sink = outer.sink if isinstance(outer, Repeated) else outer
+            sink = outer.sink if isinstance(outer, Repeated | Segmented) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
@@ -136,8 +139,8 @@ def prepared(
     ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
-    check_outputs(job.source, job.outputs, job.look.side_by_side)
-    for line in left_behind_by_others(job.outputs):
+    check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
+    for line in left_behind_by_others(job.outputs, job.segment_s):
         say(line)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports

@@ -261,10 +261,14 @@ def check_name(path: Path) -> None:
         raise SinkError(f"cannot write {path}: its name has {size} bytes, a file's at most {_NAME_BYTES}; shorten it")
 
 
-def left_behind(path: Path) -> list[Path]:
-    """Unfinished files of this output whose run has ended: it was killed, or the power failed."""
+def left_behind(path: Path, stems: re.Pattern[str] | None = None) -> list[Path]:
+    """Unfinished files of this output whose run has ended: it was killed, or the power failed.
+
+    stems: of the names of its files, where there are several.
+    """
     stem, suffix = split_name(part_of(path).name)
-    numbered = re.compile(re.escape(stem) + r"(-[0-9]+)?" + re.escape(suffix))
+    begins = re.escape(stem) if stems is None else rf"(?:{stems.pattern})\.part"
+    numbered = re.compile(begins + r"(?:-[0-9]+)?" + re.escape(suffix))
     try:
         with os.scandir(path.parent) as entries:
             names = sorted(one.name for one in entries if numbered.fullmatch(one.name))
