@@ -24,6 +24,7 @@ from depthcast.commands.run import run
 from depthcast.commands.serve import ENVIRONMENT, serve
 from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
+from depthcast.settings import Settings
 from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 from engines.errors import EngineError
 from stream.errors import StreamError
@@ -87,11 +88,19 @@ def status_of(arguments: Sequence[str]) -> int:
     except (StreamError, EngineError) as error:
         return _fail(_without_secrets(str(error), arguments), 1)
     except OSError as error:
-        return _fail(_without_secrets(f"{error.filename or 'output'}: {error.strerror or error}", arguments), 1)
+        return _fail(_without_secrets(_said(error), arguments), 1)
     except typer.Abort:
         return _fail("interrupted", INTERRUPTED)
     except SystemExit as error:
         return _fail("terminated", error.code if isinstance(error.code, int) else 1)
+
+
+def _said(error: OSError) -> str:
+    """What failed and why; of the folder of models, also how to name another."""
+    with suppress(DepthcastError):
+        if reason := Settings.from_environment().home_fault(error):
+            return reason
+    return f"{error.filename or 'output'}: {error.strerror or error}"
 
 
 def _without_secrets(message: str, arguments: Sequence[str]) -> str:
