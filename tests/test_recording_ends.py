@@ -164,3 +164,53 @@ def _drained(terminal: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def test_a_hangup_ends_the_service_in_order(tmp_path: Path) -> None:
+    words = ["serve", "--port", "0", "--no-auth", "--data", str(tmp_path / "data"), "--grace", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "depthcast", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DEPTHCAST_HOME": str(tmp_path / "home")},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "startup complete" in line:
+            break
+    process.send_signal(signal.SIGHUP)
+    _, complained = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == 0, complained
+    assert "shutdown complete" in complained
+    assert "Traceback" not in complained
+
+
+def test_a_hangup_finishes_all_streams_of_a_file(tmp_path: Path) -> None:
+    config, network = tmp_path / "a.toml", tiny_network(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    config.write_text(
+        f'checkpoint = "{network}"\nthreads = 1\nsegment = "1m"\n'
+        + "".join(f'[stream.{name}]\nsource = "{SOURCE}"\noutput = "{out / name}.mp4"\n' for name in ("a1", "a2"))
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "depthcast", "run", "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DEPTHCAST_HOME": str(tmp_path / "home")},
+    )
+    try:
+        until(lambda: process.poll() is not None or (len(list(out.glob("*"))) >= 2 and fragments(out) >= 1), LONGEST_S)
+        process.send_signal(signal.SIGHUP)
+        _, complained = process.communicate(timeout=LONGEST_S)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGHUP, complained
+    assert "Traceback" not in complained
+    assert not list(out.glob("*.part*"))
+    for name in ("a1", "a2"):
+        found = [numbers(one) for one in sorted(out.glob(f"{name}-*.mp4"))]
+        assert all(one == list(range(len(one))) for one in found)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import av
 
-from stream.errors import SinkError
+from stream.errors import CutRecordingError, SinkError
 
 if sys.platform != "win32":
     import fcntl
@@ -88,7 +88,7 @@ class Unfinished:
                 if self._error is not None:
                     raise self._error
         except (OSError, av.FFmpegError) as error:
-            raise SinkError(f"cannot write {self.path}: {self._reason(error)}") from error
+            raise self._failed(error) from error
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
@@ -192,11 +192,12 @@ class Unfinished:
             except OSError as error:
                 self._error = error
 
-    def _reason(self, error: OSError | av.FFmpegError) -> str:
+    def _failed(self, error: OSError | av.FFmpegError) -> SinkError:
         """Why, and what is left. From now on nothing more is written."""
         self._error = self._error or OSError(error.errno, error.strerror)
-        reason, self._is_kept = reason_of(error), self._is_recorded(self.temporary)
-        return reason if not self._is_kept else f"{reason}; what was recorded until then is in {self.temporary.name}"
+        self._is_kept = self._is_recorded(self.temporary)
+        reason = f"cannot write {self.path}: {reason_of(error)}"
+        return CutRecordingError(reason, self.temporary.name) if self._is_kept else SinkError(reason)
 
 
 def reason_of(error: OSError | av.FFmpegError) -> str:

@@ -33,7 +33,7 @@ from depthcast.settings import Settings
 from depthcast.signals import finishing_signals
 from engines.errors import EngineError
 from stream.colour import Colormap
-from stream.errors import StreamError
+from stream.errors import CutRecordingError, StreamError
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import Estimate, OverFrames
 from stream.sinks.file import Resolution
@@ -183,6 +183,9 @@ def _attempt(task: Task, settings: Settings, reporter: Reporter, courtesy: Court
         os.chdir(task.folder)
         limit_files(task.room)
         notes = do(task, settings, reporter, courtesy)
+    except CutRecordingError as error:
+        # What is left goes with the job's folder.
+        reporter.say(failed=" ".join(error.reason.split()))
     except (DepthcastError, StreamError, EngineError) as error:
         reporter.say(failed=" ".join(str(error).split()))
     except Exception:
