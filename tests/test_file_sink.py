@@ -132,6 +132,39 @@ def test_sound_stays_in_step_when_the_source_starts_late(tmp_path: Path) -> None
     assert out_first == pytest.approx(first_sound, abs=0.002)
 
 
+@pytest.mark.parametrize("codec", ["aac", "ac3", "pcm_s16le"])
+def test_pictures_reach_the_disk_before_sound_that_begins_late(tmp_path: Path, codec: str) -> None:
+    silent = write_video(tmp_path / "silent.mp4", gray_levels(20) * 3, time_base=Fraction(1, 5))
+    sounding = write_video(tmp_path / "in.mov", gray_levels(2), sound_s=1, sound_codec=codec)
+    source = tmp_path / "late.mov"
+    with av.open(str(silent)) as one, av.open(str(sounding)) as two, av.open(str(source), "w") as late:
+        pictures_in, sound_in = one.streams.video[0], two.streams.audio[0]
+        video, audio = late.add_stream_from_template(pictures_in), late.add_stream_from_template(sound_in)
+        for packet in one.demux(pictures_in):
+            if packet.dts is not None:
+                packet.stream = video
+                late.mux(packet)
+        for sounds in two.demux(sound_in):
+            if sounds.dts is not None and sounds.pts is not None:
+                shift = round(10 / sounds.time_base)
+                sounds.dts, sounds.pts, sounds.stream = sounds.dts + shift, sounds.pts + shift, audio
+                late.mux(sounds)
+    sizes: list[int] = []
+    with FileSource(source) as opened:
+        sink = VideoSink(tmp_path / "out.mp4", opened.info, sound=opened.sound())
+        part = tmp_path / "out.part.mp4"
+        estimator = DepthEstimator(FakeSession())
+        for each in opened:
+            sink.write(replace(estimator.step(each), depth=noise(each.index).depth))
+            sizes.append(part.stat().st_size)
+        sink.close()
+    assert sizes[10] < 1000 < sizes[50]
+    assert len(pictures(tmp_path / "out.mp4")) == 60
+    heard = sound_of(tmp_path / "out.mp4")[1]
+    assert heard[0][0] == pytest.approx(10, abs=0.05)
+    assert heard[-1][0] == pytest.approx(11, abs=0.1)
+
+
 def test_side_by_side_puts_the_original_on_the_left(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", gray_levels(5))
     run_file(source, tmp_path / "out.mp4", side_by_side=True)

@@ -49,6 +49,11 @@ class AudioTrack:
             self._encoder = _Encoder(sound.track, output)
             self._out = self._encoder.out
 
+    @property
+    def has_begun(self) -> bool:
+        """There is sound."""
+        return self._sound.has_begun
+
     def write_until(self, time_s: Fraction | None) -> None:
         """Write the packets that begin before `time_s`, counted from the first picture; None: all."""
         while (taken := self._sound.take(time_s)) is not None:

@@ -29,8 +29,14 @@ _FRAGMENTS = {
     # Where pictures are out of order, times begin at zero only when the index is written after the first of them.
     "movflags": "+hybrid_fragmented+delay_moov",
     "frag_duration": "1000000",
-    "flush_packets": "1",
 }
+_AT_ONCE = {
+    "flush_packets": "1",
+    # Microseconds that pictures wait for sound that has ended before them.
+    "max_interleave_delta": "1000000",
+}
+_PATIENCE_S = 5
+"""What begins with sound that is this late is written without fragments."""
 _WRITTEN_TOGETHER = 1 << 20
 """Bytes; most fragments are smaller, and so are on the disk as a whole or not at all."""
 _UNKNOWN_RATE = Fraction(30)
@@ -59,6 +65,8 @@ class VideoSink:
         "_painter",
         "_step",
         "_stream",
+        "_waiting",
+        "_waits_until_s",
         "_written",
     )
 
@@ -75,9 +83,11 @@ class VideoSink:
         rate = info.rate or _UNKNOWN_RATE
         self._painter = Painter(info, colormap, resolution, side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
-        self._end_s = Fraction(0)
+        self._end_s = self._waits_until_s = Fraction(0)
         self._written = 0
         self._begins_s = begins_s
+        self._waiting: list[av.Packet] | None = None if sound is None else []
+        """Pictures, until it is known whether the sound begins with them."""
         self._is_live = info.live
         self._file = Unfinished(path, _is_recorded)
         try:
@@ -102,10 +112,10 @@ class VideoSink:
         yuv = self._painter.yuv(depth_frame)
         pts = frame.pts - round(self._begins_s / frame.time_base)
         yuv.pts, yuv.time_base, yuv.duration = pts, frame.time_base, self._step
+        if not self._written:
+            self._waits_until_s = frame.pts * frame.time_base + _PATIENCE_S
         with self._file.errors():
-            self._container.mux(self._stream.encode(yuv))
-            if self._audio is not None:
-                self._audio.write_until(frame.pts * frame.time_base)
+            self._mux(self._stream.encode(yuv), frame.pts * frame.time_base)
         self._end_s = (frame.pts + self._step) * frame.time_base
         self._written += 1
 
@@ -113,6 +123,7 @@ class VideoSink:
         """Take the sound up to there, where the next part of the recording begins, and leave it the rest."""
         if self._audio is not None:
             with self._file.errors():
+                self._begin()
                 self._audio.write_until(time_s)
                 self._audio.leave()
 
@@ -122,6 +133,7 @@ class VideoSink:
             self.abort()
             return
         with self._file.errors():
+            self._begin()
             self._container.mux(self._stream.encode(None))
             if self._audio is not None:
                 self._audio.finish(self._end_s)
@@ -141,10 +153,35 @@ class VideoSink:
         if self._audio is not None:
             self._audio.close()
 
+    def _mux(self, pictures: list[av.Packet], time_s: Fraction) -> None:
+        """Write pictures, and the sound up to them."""
+        if self._waiting is not None:
+            self._waiting += pictures
+            if not self._audio_has_begun() and time_s < self._waits_until_s:
+                return
+            self._begin()
+        else:
+            self._container.mux(pictures)
+        if self._audio is not None:
+            self._audio.write_until(time_s)
+
+    def _begin(self) -> None:
+        """Write the pictures that wait."""
+        if self._waiting is not None:
+            if not self._audio_has_begun():
+                # The first fragment would wait for the sound, and all after it.
+                for name in _FRAGMENTS:
+                    del self._container.container_options[name]
+            waiting, self._waiting = self._waiting, None
+            self._container.mux(waiting)
+
+    def _audio_has_begun(self) -> bool:
+        return self._audio is not None and self._audio.has_begun
+
     def _open(self, rate: Fraction, time_base: Fraction) -> None:
         with self._file.errors():
             self._container = av.open(
-                self._file, "w", format="mp4", container_options=_FRAGMENTS, buffer_size=_WRITTEN_TOGETHER
+                self._file, "w", format="mp4", container_options=_AT_ONCE | _FRAGMENTS, buffer_size=_WRITTEN_TOGETHER
             )
         options = _ENCODER if rate >= _SLOW_RATE else {**_ENCODER, "tune": "zerolatency"}
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)
