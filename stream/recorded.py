@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import MappingProxyType
 from typing import BinaryIO
 
 import av
@@ -29,8 +31,12 @@ from stream.sinks.gray16 import read_scale
 from stream.sinks.mapfile import MapsHead, next_map
 from stream.sinks.stills import FORMAT, index_of
 from stream.sinks.unfinished import left_behind
+from stream.sources.pipe import Pipe, is_pipe
 
 _LOG = logging.getLogger(__name__)
+_FIRST_BYTES = MappingProxyType(
+    {b"\x1aE\xdf\xa3": ".mkv", b"PK\x03\x04": ".npz", b'{"kind"': ".npz", b"\x89MCAP0": ".ros2.mcap"}
+)
 _READABLE = ".mkv, .npz, .ros2.mcap, numbered .png or .exr"
 
 
@@ -56,10 +62,13 @@ class RecordedDepth:
 
 
 def read(path: Path) -> Iterator[RecordedDepth]:
-    """The maps of a recording: `.mkv`, `.npz`, `.ros2.mcap`, or numbered pictures such as `depth/%06d.png`.
+    """The maps of a recording: `.mkv`, `.npz`, `.ros2.mcap`, or numbered pictures such as `depth/%06d.png`; the first
+    three through a pipe as well.
 
     Raises SourceError for a file that is no recording of depth, ExtraMissing where a package is needed for it.
     """
+    if is_pipe(path):
+        return _piped(path)
     suffix = path.suffix.lower()
     if suffix in (".png", ".exr") and numbered.is_numbered(path):
         return _stills(path)
@@ -82,6 +91,18 @@ def read(path: Path) -> Iterator[RecordedDepth]:
 def tell_cut(path: Path, count: int) -> None:
     """Say that a recording has no end."""
     _LOG.warning("%s was cut off while it was recorded: it holds %d whole maps", path.name, count)
+
+
+def _piped(path: Path) -> Iterator[RecordedDepth]:
+    """Of a pipe, by way of a temporary file: most readers of recordings go back and forth."""
+    with Pipe(path) as pipe:
+        head = pipe.head(8)
+        suffix = next((suffix for first, suffix in _FIRST_BYTES.items() if head.startswith(first)), None)
+        if suffix is None:
+            raise SourceError(f"a recording of depth through a pipe is .mkv, .npz or .ros2.mcap; {pipe.name} is none")
+        with NamedTemporaryFile(prefix="recording-", suffix=suffix) as kept:
+            pipe.copy_to(kept)
+            yield from read(Path(kept.name))
 
 
 def _gray16(path: Path) -> Iterator[RecordedDepth]:

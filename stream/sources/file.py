@@ -24,6 +24,7 @@ from stream.sources.pipe import Pipe, is_pipe, name_of
 from stream.sources.progressive import Deinterlacer
 from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
 from stream.sources.thin import Thinner
+from stream.sources.tiles import Grid, assembled, read_grid
 from stream.sources.times import FileClock, Presentation, Shown
 from stream.sources.upright import Upright
 
@@ -37,6 +38,8 @@ _MOST_PIXELS = 1 << 27
 """Of one frame, 16K: what a file claims beyond that is believed to be a mistake, and no memory is taken for it."""
 _HEAD = 4096
 """Bytes to look at before FFmpeg does."""
+_ANIMATED = 2
+"""Of the flags in the head of an extended WebP."""
 _BEFORE_THE_INDEX = frozenset({b"ftyp", b"free", b"skip", b"wide", b"pdin", b"uuid"})
 _NEEDS_SEEKING = (
     "keeps its index (moov) where a pipe cannot go back to it: give the file itself, or write it with "
@@ -102,7 +105,8 @@ class FileSource(Closing):
             self._upright = Upright()
             self._deinterlacer = Deinterlacer()
             self._clock: FileClock | None = None
-            self._frames = self._decode(video)
+            grid = _grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
+            self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
             if self._pipe is not None:
                 self._pipe.check()
@@ -160,7 +164,7 @@ class FileSource(Closing):
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         """The pictures, upright and with their times from the start of the track."""
-        order = Presentation(_ticks(_rate_of(video), _time_base_of(video)), _most_held(video))
+        order = presentation_of(self._container, video)
         for shown in self._shown(video, order):
             if self._clock is None:
                 self._clock = clock_of(video, _rate_of(video), order.first)
@@ -169,6 +173,19 @@ class FileSource(Closing):
                 yield self._upright.turned(picture)
         for picture in self._deinterlacer.rest():
             yield self._upright.turned(picture)
+
+    def _whole(self, grid: Grid) -> Iterator[av.VideoFrame]:
+        """The one picture of a still in tiles."""
+        tracks = {track.id: track for track in self._container.streams.video}
+        found: dict[int, av.VideoFrame] = {}
+        try:
+            for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
+                for picture in packet.decode():
+                    assert isinstance(picture, av.VideoFrame)
+                    found.setdefault(packet.stream.id, picture)
+            yield self._upright.turned(assembled([found[tile] for tile in grid.tiles], grid))
+        except (av.FFmpegError, KeyError):
+            self.damaged += 1
 
     def _shown(self, video: VideoStream, order: Presentation) -> Iterator[Shown]:
         """What the packets give, in order; sound is passed on."""
@@ -249,8 +266,6 @@ def _open(path: Path) -> tuple[InputContainer, Pipe | None]:
     name = name_of(path)
     try:
         pipe = Pipe(path) if is_pipe(path) else None
-    except FileNotFoundError as error:
-        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror}") from error
     if path.is_dir():
@@ -270,6 +285,8 @@ def _opened(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
         raise SourceError(f"{name} is empty (0 bytes)")
     if head.startswith(_PLAYLISTS):
         raise SourceError(f"{name} is a playlist, not a video; name the video itself")
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _ANIMATED:
+        raise SourceError(f"{name} is an animated WebP, which FFmpeg cannot decode: convert it to a GIF, PNG or video")
     if pipe is not None and _has_index_last(head):
         raise SourceError(f"{name} {_NEEDS_SEEKING}")
     options = {
@@ -295,6 +312,8 @@ def _head_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
+    except FileNotFoundError as error:
+        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -326,7 +345,7 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
     best = container.streams.best("video")
     video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
     if video.codec_context is None:
-        raise SourceError(f"{name} holds a video in a codec that cannot be decoded here; convert it to H.264")
+        raise SourceError(f"{name} is in a codec that cannot be decoded here; convert it to H.264, or a still to PNG")
     if video.height * video.width > _MOST_PIXELS:
         raise SourceError(
             f"{name} has {video.width}x{video.height} pixels a frame, more than can be used; scale it down"
@@ -334,6 +353,18 @@ def _video_of(container: InputContainer, name: str) -> VideoStream:
     video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
     video.thread_type = "AUTO"
     return video
+
+
+def _grid_of(video: VideoStream, container: InputContainer, path: Path) -> Grid:
+    """The grid whose tile this track is."""
+    grid = None if is_pipe(path) else read_grid(path)
+    tracks = {track.id for track in container.streams.video if track.codec_context is not None}
+    if grid is None or not tracks.issuperset(grid.tiles) or grid.height * grid.width > _MOST_PIXELS:
+        raise SourceError(
+            f"{name_of(path)} is a still in tiles of {video.width}x{video.height} that cannot be put together here: "
+            "convert it to PNG or JPEG"
+        )
+    return grid
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:
@@ -348,7 +379,7 @@ def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
 
 
-def clock_of(video: VideoStream, rate: Fraction | None, first: int | None) -> FileClock:
+def clock_of(video: VideoStream, rate: Fraction | None, first: int | None = None) -> FileClock:
     """For a track whose pictures come at `rate`, as far as that is known.
 
     first: the smallest time seen; in a container that numbers by decoding it is not what is told as the start.
@@ -360,8 +391,11 @@ def clock_of(video: VideoStream, rate: Fraction | None, first: int | None) -> Fi
     return FileClock(origin, _ticks(rate, time_base), longest)
 
 
-def _most_held(video: VideoStream) -> int:
-    return min(16, _HELD_BYTES // max(1, 3 * video.height * video.width))
+def presentation_of(container: InputContainer, video: VideoStream) -> Presentation:
+    """For a track; what it may hold back is kept from filling the memory."""
+    step = _ticks(_rate_of(video), _time_base_of(video))
+    most_held = min(16, _HELD_BYTES // max(1, 3 * video.height * video.width))
+    return Presentation(step, most_held, by_decoding=container.format.name == "avi")
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

@@ -8,7 +8,9 @@ import re
 import select
 import stat
 from pathlib import Path
+from typing import IO
 
+from engines.closing import Closing
 from stream.errors import SourceError
 from stream.uris import STANDARD_INPUT
 
@@ -25,13 +27,16 @@ def name_of(path: Path) -> str:
 
 
 def is_pipe(path: Path) -> bool:
-    """What `path` names can be read once only, from its start to its end. Raises OSError, as for no such file."""
+    """What `path` names can be read once only, from its start to its end."""
     descriptor = _descriptor_of(path)
-    mode = os.stat(path).st_mode if descriptor is None else os.fstat(descriptor).st_mode
+    try:
+        mode = os.stat(path).st_mode if descriptor is None else os.fstat(descriptor).st_mode
+    except OSError:
+        return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
 
 
-class Pipe:
+class Pipe(Closing):
     """Reads a pipe: `read` is what PyAV asks of a file.
 
     `stop` may come from another thread: what waits in `read` then meets the end. Ctrl-C during `read` ends it too, and
@@ -71,6 +76,14 @@ class Pipe:
             return given
         return self._received(size)
 
+    def copy_to(self, file: IO[bytes]) -> None:
+        """Write all of it into a file, for readers that need to go back or to know how long it is."""
+        while chunk := self.read(_CHUNK):
+            file.write(chunk)
+        self.check()
+        file.flush()
+        file.seek(0)
+
     def check(self) -> None:
         """Raise the Ctrl-C that ended a read, if one did."""
         interrupt, self._interrupt = self._interrupt, None
@@ -78,8 +91,9 @@ class Pipe:
             raise interrupt
 
     def stop(self) -> None:
-        """End every read, from any thread."""
-        os.write(self._waker, b"\0")
+        """End every read, from any thread; harmless after `close`."""
+        if self._waker >= 0:
+            os.write(self._waker, b"\0")
 
     def close(self) -> None:
         """Let go of the pipe; harmless when repeated. Not while another thread reads."""

@@ -84,6 +84,7 @@ class Presentation:
     Most containers number packets by presentation, some (AVI, an MP4 without `ctts`) by decoding. Sorted, the numbers
     are right in either case: a picture is held back while a packet with a smaller one is in the decoder.
     step: of one frame, in units of the time base; most_held: pictures to hold back, for the sake of memory.
+    by_decoding: the container has decoding times only; presentation times are FFmpeg's guess then.
     """
 
     __slots__ = (
@@ -97,11 +98,13 @@ class Presentation:
         "_shown_part",
         "_step",
         "_times",
+        "by_decoding",
         "first",
     )
 
-    def __init__(self, step: int, most_held: int) -> None:
+    def __init__(self, step: int, most_held: int, by_decoding: bool = False) -> None:
         self._step = step
+        self.by_decoding = by_decoding
         self._most_held = most_held
         self._has_pts = False
         self._last_dts: int | None = None
@@ -116,7 +119,7 @@ class Presentation:
     def sending(self, packet: av.Packet[VideoStream]) -> None:
         """Note a packet before it is decoded; one without a presentation time gets its decoding time."""
         self._has_pts |= packet.pts is not None
-        if packet.pts is None and not self._has_pts:
+        if self.by_decoding or (packet.pts is None and not self._has_pts):
             packet.pts = packet.dts
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts - _RESTARTED_STEPS * self._step:
