@@ -163,9 +163,8 @@ def prepared(
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        yield Prepared(
-            job, seen, LiveRun(source.info, spec, controls), estimate, timings, settings, ports, _sound_of(source)
-        )
+        live, sound = LiveRun(source.info, spec, controls), _sound_of(source)
+        yield Prepared(job, seen, live, estimate, timings, settings, ports, sound)
 
 
 def _check(job: Job, say: Say) -> None:

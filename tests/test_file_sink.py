@@ -29,6 +29,7 @@ from stream.pipeline import run
 from stream.recorded import read
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink, fit_resolution, read_gray16
+from stream.sinks.stills import StillsSink
 from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
 from stream.sources.file import FileSource
@@ -439,3 +440,22 @@ def test_a_stopped_run_leaves_playable_files(tmp_path: Path) -> None:
     assert len(pictures(tmp_path / "a.mp4")) == stats.frames_out >= 6
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["shape"][0] == stats.frames_out
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "深"])
+def test_numbered_pictures_may_have_long_names(tmp_path: Path, letter: str) -> None:
+    folder = tmp_path
+    for size in range(230, 258):
+        stem = (letter * size).encode()[: size - 8].decode("utf-8", "ignore")
+        path = folder / f"{'x' * (size - 8 - len(stem.encode()))}{stem}%04d.png"
+        index = path.name.replace("%04d.png", "frames.jsonl")
+        if max(size, len(index.encode())) > 255:
+            with pytest.raises(SinkError, match="at most 255"):
+                StillsSink(path)
+            assert not list(folder.iterdir())
+            continue
+        write_all(StillsSink(path), [np.ascontiguousarray(RAMP)])
+        assert sorted(os.listdir(folder)) == sorted([path.name % 0, index])
+        assert len(list(read(path))) == 1
+        for one in folder.iterdir():
+            one.unlink()
