@@ -336,7 +336,9 @@ def test_a_disk_that_is_full_at_once_is_one_clear_error_and_leaves_nothing(tmp_p
 @pytest.mark.parametrize(
     ("name", "size", "at_least"), [("a.mp4", 100_000, 30), ("a.mkv", 100_000, 12), ("a.npz", 99_000, 8)]
 )
-def test_a_disk_that_fills_up_leaves_what_was_recorded(tmp_path: Path, name: str, size: int, at_least: int) -> None:
+def test_a_disk_that_fills_up_leaves_what_was_recorded(
+    tmp_path: Path, name: str, size: int, at_least: int, caplog: pytest.LogCaptureFixture
+) -> None:
     sink = KINDS[name](tmp_path / name)
     part = name.replace(".", ".part.")
     with files_of_at_most(size), pytest.raises(SinkError, match=f"recorded until then is in {part}"):  # noqa: PT012
@@ -350,6 +352,7 @@ def test_a_disk_that_fills_up_leaves_what_was_recorded(tmp_path: Path, name: str
         back = list(read(tmp_path / part))
         seen = [one.time_s for one in back]
         np.testing.assert_allclose(back[-1].depth, noise(len(back) - 1).depth, atol=1e-4)
+        assert f"{part} was cut off while it was recorded: it holds {len(back)} whole maps" in caplog.text
     assert len(seen) >= at_least
     assert [round(time * 30) for time in seen] == list(range(len(seen)))
 
