@@ -108,5 +108,5 @@ def test_clouds_are_made_of_what_is_whole(tmp_path: Path, capsys: pytest.Capture
     assert "2 clouds" in said.out
     assert "b.part.npz was cut off while it was recorded: it holds 2 whole maps" in said.err
     assert status_of(["pointcloud", str(tmp_path / "b.npz"), "-o", str(tmp_path / "%d.ply")]) == 1
-    assert "there is no recording" in (said := capsys.readouterr().err)
-    assert "b.part.npz is what an interrupted run left of it" in said
+    assert "there is no recording" in (complained := capsys.readouterr().err)
+    assert "b.part.npz is what an interrupted run left of it" in complained
