@@ -146,13 +146,11 @@ def prepared(
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
-        spec: ModelSpec
         estimate: Estimate
         controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
-            timings = StageTimes()
             windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
-            spec = windows.spec
+            spec, timings = windows.spec, StageTimes()
             estimate = OverFrames(lambda frames: offline(frames, windows, timings))
         else:
             session = opened.enter_context(
@@ -163,8 +161,8 @@ def prepared(
             estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        live, sound = LiveRun(source.info, spec, controls), _sound_of(source)
-        yield Prepared(job, seen, live, estimate, timings, settings, ports, sound)
+        live = LiveRun(source.info, spec, controls)
+        yield Prepared(job, seen, live, estimate, timings, settings, ports, _sound_of(source))
 
 
 def _check(job: Job, say: Say) -> None:
