@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +75,8 @@ def estimate(
                 yield from offline(source, windows)
             return
         with step_session(wanted, frame, settings, logger.info) as session:
-            yield from map(DepthEstimator(session, scene_cut).step, source)
+            estimator = DepthEstimator(session, scene_cut, rate=source.info.rate)
+            yield from islice(map(estimator.step, source), max_frames)
 
 
 def wanted_for(

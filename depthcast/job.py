@@ -32,13 +32,11 @@ from stream.sinks.repeated import Repeated
 from stream.sinks.segments import Segmented
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
+from stream.sources.paced import Paced
 from stream.sources.sound import Sound
 from stream.stats import StageTimes, Stats
-from stream.uris import FileIn, SinkUri, SourceUri, TestIn
+from stream.uris import FileIn, HttpIn, SinkUri, SourceUri, TestIn
 
-_GAP_S = 1.0
-"""A longer pause between two frames restarts the window, unless the source is slower than that."""
-_GAP_FRAMES = 3
 Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
 """Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
 
@@ -109,6 +107,7 @@ class Prepared:
                 stop=stop,
                 timings=self.timings,
                 controls=self.live.controls,
+                max_frames=job.max_frames,
             )
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -143,6 +142,7 @@ def prepared(
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
+        source = _at_its_pace(source, job)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
@@ -158,7 +158,7 @@ def prepared(
                 if lend
                 else step_session(job.wanted, frame, settings, say, progress)
             )
-            estimator = DepthEstimator(session, job.scene_cut, _gap_s(source.info.rate))
+            estimator = DepthEstimator(session, job.scene_cut, rate=source.info.rate)
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
         live = LiveRun(source.info, spec, controls)
@@ -169,6 +169,12 @@ def _check(job: Job, say: Say) -> None:
     check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
     for line in left_behind_by_others(job.outputs, job.segment_s):
         say(line)
+
+
+def _at_its_pace(source: Source, job: Job) -> Source:
+    """A file on the web is known as one only when it is open; it keeps its pace where somebody watches."""
+    is_file = isinstance(job.source, HttpIn) and not source.info.live
+    return Paced(source) if is_file and any(map(is_live, job.outputs)) else source
 
 
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
@@ -182,7 +188,3 @@ def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) 
 def _sound_of(source: Source) -> Callable[[], Sound | None]:
     """Gives an output its share of the sound; None for what has none."""
     return source.sound if isinstance(source, FileSource) else lambda: None
-
-
-def _gap_s(rate: Fraction | None) -> float:
-    return max(_GAP_S, float(_GAP_FRAMES / rate)) if rate else _GAP_S

@@ -139,7 +139,12 @@ class Cameras:
                 return
             self._sessions[name] = session
             session.thread = threading.Thread(target=self._live, args=(name, session), name="camera", daemon=True)
-            session.thread.start()
+            try:
+                session.thread.start()
+            except RuntimeError:  # There are too many threads: nobody would ever leave this camera.
+                _LOG.exception("a camera is left")
+                session.thread = None
+                self._door.close(name)
 
     def _forget(self, session: _Session) -> None:
         with self._lock:
@@ -168,7 +173,7 @@ class Cameras:
             self._board.place("browser") as told,
             self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network,
         ):
-            estimator = DepthEstimator(network)
+            estimator = DepthEstimator(network, rate=info.rate)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
             sink = BroadcastSink(codecs, painter, info.rate, camera.broadcast)
@@ -184,7 +189,9 @@ class Cameras:
             )
 
     async def _left(self, name: str, session: _Session, reason: str) -> None:
-        if not session.is_gone:
-            session.camera.end(reason)
-            await asyncio.sleep(_LAST_WORDS_S)
-        self._door.close(name)
+        try:
+            if not session.is_gone:
+                session.camera.end(reason)
+                await asyncio.sleep(_LAST_WORDS_S)
+        finally:
+            self._door.close(name)
