@@ -98,7 +98,7 @@ class DepthEstimator:
         """
         now = _Previous(frame.height, frame.width, float(frame.pts * frame.time_base))
         with self.timings.timed("preprocess"):
-            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter)
+            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter, frame.light)
             self._restart_where_needed(now)
         plan = self._window.plan()
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from engines.spec import Unit
+from stream.aspect import SQUARE
 from stream.camera import Camera, Intrinsics
 from stream.errors import UnitError
 from stream.frame import DepthFrame
 from stream.metric import NO_LIMITS, Limits, check_conversion, in_unit, limited
+from stream.orientation import UPRIGHT, Orientation
 from stream.pipeline import Estimate, OverFrames
 from stream.scalefit import ScaleTracker
 
@@ -17,12 +20,14 @@ from stream.scalefit import ScaleTracker
 class Refinement:
     """What is wanted of the numbers of one stream.
 
-    camera: of the pictures, turned by `turned` degrees counter-clockwise; straightened: their distortion is undone.
+    camera: of the pictures, which `orientation` laid upright and whose pixels had this aspect (`SourceInfo`);
+        straightened: their distortion is undone.
     tracker: gives relative depth a scale; unit: to be converted to; None: as it comes.
     """
 
     camera: Camera | None = None
-    turned: int = 0
+    orientation: Orientation = UPRIGHT
+    aspect: Fraction = SQUARE
     straightened: bool = False
     tracker: ScaleTracker | None = None
     unit: Unit | None = None
@@ -51,7 +56,7 @@ class Refinement:
         return replace(depth_frame, depth=depth, intrinsics=self._intrinsics(*depth.shape))
 
     def _intrinsics(self, height: int, width: int) -> Intrinsics | None:
-        camera = None if self.camera is None else self.camera.at(height, width, self.turned)
+        camera = None if self.camera is None else self.camera.at(height, width, self.orientation, self.aspect)
         return replace(camera, lens=None) if camera is not None and self.straightened else camera
 
 
