@@ -13,7 +13,7 @@ from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.live import LiveRun
 from depthcast.networks import step_session, window_session
-from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, left_behind_by_others, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
@@ -29,6 +29,7 @@ from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
+from stream.sinks.segments import Segmented
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
 from stream.sources.paced import Paced
@@ -45,6 +46,7 @@ class Job:
     """What a person asked for, in full.
 
     output_fps: at most so many frames a second. A file is played at its own pace when an output is live.
+    segment_s: length of the files of a recording, in seconds; None: there is one.
     """
 
     source: SourceUri
@@ -55,6 +57,7 @@ class Job:
     output_fps: Fraction | None = None
     scene_cut: bool = True
     sensing: Sensing = NO_SENSING
+    segment_s: Fraction | None = None
 
     @property
     def played(self) -> SourceUri:
@@ -86,15 +89,15 @@ class Prepared:
     sound: Callable[[], Sound | None]
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
-        """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
+        """Do it; the outputs appear under their names when they are finished, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
-        Raises StreamError or EngineError; no output is left then.
+        Raises StreamError or EngineError; no output is left then, but what a full disk ended, and those beside it.
         """
         job = self.job
         with opened_outputs(
-            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing
+            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing, job.segment_s
         ) as sinks:
             stats = run(
                 self.source,
@@ -113,7 +116,7 @@ class Prepared:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
         for outer in sinks:
-            sink = outer.sink if isinstance(outer, Repeated) else outer
+            sink = outer.sink if isinstance(outer, Repeated | Segmented) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
@@ -135,7 +138,7 @@ def prepared(
     ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
-    check_outputs(job.source, job.outputs, job.look.side_by_side)
+    _check(job, say)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
@@ -160,6 +163,12 @@ def prepared(
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
         live = LiveRun(source.info, spec, controls)
         yield Prepared(job, seen, live, estimate, timings, settings, ports, _sound_of(source))
+
+
+def _check(job: Job, say: Say) -> None:
+    check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
+    for line in left_behind_by_others(job.outputs, job.segment_s):
+        say(line)
 
 
 def _at_its_pace(source: Source, job: Job) -> Source:

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from depthcast.commands.console import told_logs
 from depthcast.commands.sensing import CameraOption, CloudOption, LimitsOption, sensing_of
 from depthcast.errors import UsageError
 from depthcast.sensing import Sensing
@@ -50,13 +51,14 @@ def pointcloud(
     recording = STANDARD_INPUT if recording == Path("-") else recording
     files = NumberedFiles(output)
     points = count = 0
-    for depth, image in _frames(recording, picture, frame):
-        points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
-        if not keeps_rows:
-            points_of_frame = points_of_frame.listed()
-        files.write(WRITERS[suffix](points_of_frame))
-        points += int(np.isfinite(points_of_frame.points[..., 2]).sum())
-        count += 1
+    with told_logs():
+        for depth, image in _frames(recording, picture, frame):
+            points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
+            if not keeps_rows:
+                points_of_frame = points_of_frame.listed()
+            files.write(WRITERS[suffix](points_of_frame))
+            points += int(np.isfinite(points_of_frame.points[..., 2]).sum())
+            count += 1
     if not count:
         raise UsageError(f"{recording} has no frame {frame}" if frame is not None else f"{recording} has no frames")
     print(f"{output}: {count} clouds, {points // count} points each")

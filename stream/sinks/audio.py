@@ -29,12 +29,15 @@ class AudioTrack:
 
     Copied packet by packet where mp4 takes the codec, else encoded as AAC, at most stereo; packets that are damaged
     or out of order are left out. To be created before the first packet of `output`.
+    begins_s: of the pictures' time, where that of `output` begins.
     """
 
-    __slots__ = ("_encoder", "_last_dts", "_out", "_output", "_sound", "note")
+    __slots__ = ("_begins_s", "_encoder", "_has_left", "_last_dts", "_out", "_output", "_sound", "note")
 
-    def __init__(self, sound: Sound, output: OutputContainer) -> None:
+    def __init__(self, sound: Sound, output: OutputContainer, begins_s: Fraction = Fraction(0)) -> None:
         self._sound = sound
+        self._begins_s = begins_s
+        self._has_left = False
         self._output = output
         self._last_dts: int | None = None
         self.note: str | None = None
@@ -47,23 +50,37 @@ class AudioTrack:
             self._encoder = _Encoder(sound.track, output)
             self._out = self._encoder.out
 
+    @property
+    def has_begun(self) -> bool:
+        """There is sound."""
+        return self._sound.has_begun
+
     def write_until(self, time_s: Fraction | None) -> None:
         """Write the packets that begin before `time_s`, counted from the first picture; None: all."""
         while (taken := self._sound.take(time_s)) is not None:
-            self._write(self._copied(*taken) if self._encoder is None else self._encoder.encoded(*taken))
+            piece, shift_s = taken[0], taken[1] - self._begins_s
+            self._write(
+                self._copied(piece, shift_s) if self._encoder is None else self._encoder.encoded(piece, shift_s)
+            )
 
     def finish(self, end_s: Fraction) -> None:
         """Write what remains: up to the last picture's end, or all where the pictures ran to their own end."""
-        self.write_until(None if self._sound.ended else end_s)
+        if not self._has_left:
+            self.write_until(None if self._sound.ended else end_s)
         if self._encoder is not None:
             self._write(self._encoder.rest())
         if self._sound.lost:
             self.note = "parts of the sound were left out: they are too far from their pictures in the file"
         self.close()
 
+    def leave(self) -> None:
+        """Take no more of the sound: the rest is another's."""
+        self._has_left = True
+
     def close(self) -> None:
         """Let go of what was not written."""
-        self._sound.drop()
+        if not self._has_left:
+            self._sound.drop()
 
     def _copied(self, piece: Piece, shift_s: Fraction) -> Iterator[AudioPacket]:
         packet = piece.packet

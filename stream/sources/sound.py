@@ -95,6 +95,11 @@ class Sound:
         self._bridged_s = Fraction(0)
         self._end_s: Fraction | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Some of it has been read."""
+        return self._put > 0
+
     def put(self, piece: Piece) -> None:
         """Add what was read."""
         size = piece.size
