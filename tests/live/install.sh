@@ -12,7 +12,7 @@ root=""
 
 missing=""
 # Programs may be here from elsewhere than Debian's packages.
-for program in chromium ffmpeg npm; do
+for program in chromium ffmpeg npm strace; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 for package in gir1.2-gst-rtsp-server-1.0 gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base \
