@@ -25,6 +25,7 @@ from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
 from engines.errors import EngineError
 from stream.errors import StreamError
+from stream.redact import redacted, redacted_url
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -77,21 +78,29 @@ def status_of(arguments: Sequence[str]) -> int:
     try:
         return app(list(arguments), prog_name="depthcast", standalone_mode=False) or 0
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(_without_secrets(error.format_message(), arguments), error.exit_code)
     except DepthcastError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(_without_secrets(str(error), arguments), error.exit_code)
     except (StreamError, EngineError) as error:
-        return _fail(str(error), 1)
+        return _fail(_without_secrets(str(error), arguments), 1)
     except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        return _fail(_without_secrets(f"{error.filename or 'output'}: {error.strerror or error}", arguments), 1)
     except typer.Abort:
         return _fail("interrupted", INTERRUPTED)
     except SystemExit as error:
         return _fail("terminated", error.code if isinstance(error.code, int) else 1)
 
 
+def _without_secrets(message: str, arguments: Sequence[str]) -> str:
+    """A camera's address without its scheme, or in the wrong place, is quoted as what it was taken for."""
+    for argument in arguments:
+        if "@" in argument:
+            message = message.replace(argument, redacted_url(argument))
+    return message
+
+
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = redacted(" ".join(message.split()))
     if line:
         print(f"depthcast: {line}", file=sys.stderr)
     return status

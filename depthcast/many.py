@@ -20,6 +20,7 @@ from engines.errors import EngineError
 from stream.dataouts import RawServe
 from stream.errors import StreamError
 from stream.pacing import wait_before_try_s
+from stream.reasons import reason_of
 from stream.stats import Stats
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, TestIn
 from stream.webrtcuris import WebRtcIn, WebRtcServe
@@ -122,7 +123,7 @@ class Streams:
             ended[one.name] = self._lived(one, stop)
         except Exception as error:  # a thread's boundary: the other streams go on
             _LOG.exception("stream %s", one.name)
-            ended[one.name] = Ended(one.name, None, f"{type(error).__name__}: {error}")
+            ended[one.name] = Ended(one.name, None, f"an error that was not expected: {reason_of(error)}")
         end = ended[one.name]
         state = State.FAILED if end.error else State.ENDED
         self._board.put(replace(self._board.status(one.name), state=state, error=end.error))

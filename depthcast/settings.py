@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from depthcast.errors import UsageError
+from stream.redact import redacted_url
 
 MAX_VIEWERS = 16
 MAX_BITRATE = 4_000_000
@@ -75,7 +76,7 @@ class Settings:
         values = os.environ if environment is None else environment
         hub = values.get("DEPTHCAST_HUB", HUB).rstrip("/")
         if not hub.startswith(("https://", "http://")):
-            raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {hub!r}")
+            raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {redacted_url(hub)!r}")
         home = values.get("DEPTHCAST_HOME", "")
         return cls(
             Path(home).expanduser() if home else _user_cache(values) / "depthcast",

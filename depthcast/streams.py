@@ -32,6 +32,7 @@ from stream.camera import Camera
 from stream.colour import Colormap
 from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import CameraError, UriError
+from stream.redact import redacted_url
 from stream.sinks.file import Resolution
 from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
 from stream.webrtcuris import WebRtcServe
@@ -53,6 +54,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError('text in quotes, such as "…"')
     return value
+
+
+def _shown(value: object) -> str:
+    """What stands in the file; a source or an output may hold a password."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(redacted_url(value) if isinstance(value, str) else value)
 
 
 def _flag(value: object) -> bool:
@@ -181,7 +189,7 @@ def _values(
         try:
             values[key] = known[key](value)
         except UsageError as error:
-            raise file.refusal(table, key, f"got {value!r}, write {error}") from None
+            raise file.refusal(table, key, f"got {_shown(value)}, write {error}") from None
     return values
 
 

@@ -1,7 +1,7 @@
 """One grammar for where pictures come from and where depth goes. Parsing only: nothing is opened here.
 
 `stream.uritable` lists the forms.
-Credentials and query strings, which may hold tokens, never appear in `str` or `repr`.
+What could be a secret (logins, query strings, parts of paths) never appears in `str`, `repr` or a message.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
+from stream.redact import redacted_url
 from stream.sinks import numbered
 from stream.uritable import SINKS, SOURCES, Row
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
@@ -24,6 +25,7 @@ FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
+_ESCAPES = "/ ? # @ in a password are written %2F %3F %23 %40"
 
 
 class Transport(StrEnum):
@@ -46,12 +48,13 @@ class Remote:
     """A place on another machine.
 
     path: percent-encoded, begins with a slash; query: without the question mark.
+    Both may hold secrets, as the login does: `str` gives what may be shown.
     """
 
     scheme: str
     host: str
     port: int | None
-    path: str
+    path: str = field(repr=False)
     query: str = field(default="", repr=False)
     login: Login | None = field(default=None, repr=False)
 
@@ -60,16 +63,11 @@ class Remote:
         """In full, credentials included: for opening, never for showing."""
         login = "" if self.login is None else f"{quote(self.login.user, '')}:{quote(self.login.password, '')}@"
         query = f"?{self.query}" if self.query else ""
-        return f"{self.scheme}://{login}{self._place}{query}"
-
-    @property
-    def _place(self) -> str:
         port = "" if self.port is None else f":{self.port}"
-        return f"{bracketed(self.host)}{port}{self.path}"
+        return f"{self.scheme}://{login}{bracketed(self.host)}{port}{self.path}{query}"
 
     def __str__(self) -> str:
-        login = "" if self.login is None else "***@"
-        return f"{self.scheme}://{login}{self._place}{'?***' if self.query else ''}"
+        return redacted_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +256,18 @@ def _split(text: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         # Its message may quote a part of the password.
-        hint = "a port is a number up to 65535, and / ? # @ in a password are written %2F %3F %23 %40"
-        raise UriError(f"{_shown(text)} is no address: {hint}") from None
+        raise UriError(f"{_shown(text)} is no address: a port is a number up to 65535, and {_ESCAPES}") from None
+    if _may_hide_a_login(parts):
+        raise UriError(f"{_shown(text)} has an @ behind the host: {_ESCAPES}, and an @ in a path is written %40")
     return parts
+
+
+def _may_hide_a_login(parts: SplitResult) -> bool:
+    """A password with a bare / ? or # ends the authority too early: the host would be wrong, and the rest no secret."""
+    if parts.path:
+        # An IPv6 address has colons too.
+        return "@" in parts.path and bool(re.search("[@:]", re.sub(r"\[.*\]", "", parts.netloc)))
+    return "@" in parts.query + parts.fragment
 
 
 def _remote(parts: SplitResult) -> Remote:
@@ -279,7 +286,8 @@ def _transport(parts: SplitResult) -> Transport:
     try:
         return Transport(parts.fragment or Transport.TCP)
     except ValueError:
-        raise UriError(f"RTP is carried by #tcp or #udp, got #{parts.fragment}") from None
+        # Not shown: it may be the rest of a password.
+        raise UriError("RTP is carried by #tcp or #udp; write a # in a password as %23") from None
 
 
 def _is_ours(parts: SplitResult) -> bool:
@@ -378,6 +386,4 @@ def _forms(rows: tuple[Row, ...]) -> str:
 
 
 def _shown(text: str) -> str:
-    """What a person wrote, without what stands before an `@` or behind a `?`."""
-    scheme, divider, rest = text.rpartition("://") if "://" in text else ("", "", text)
-    return repr(f"{scheme}{divider}{re.sub('[?].*', '?***', re.sub('.*@', '***@', rest))}")
+    return repr(redacted_url(text))

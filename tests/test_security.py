@@ -18,9 +18,10 @@ from depthcast.cli import status_of
 from depthcast.errors import UsageError
 from depthcast.service.app import create_app
 from depthcast.service.keys import Key, KeyRing, Keys, digest_of, new_key, read_keys, write_keys
-from depthcast.service.logs import DiscreetFormatter, discreet
+from depthcast.service.logs import DiscreetFormatter
 from depthcast.service.rates import Bucket, Buckets, Rate, Rates, site_of
 from depthcast.service.security import Protection, protect, protection_for
+from stream.redact import redacted
 
 KEY = new_key()
 KEYS = Keys().with_key("ann", KEY).with_key("bo", new_key())
@@ -340,7 +341,7 @@ def test_keys_do_not_show_themselves() -> None:
     ids=["header", "headers", "key", "userinfo and query", "rtsp", "signature", "nothing"],
 )
 def test_logs_hold_no_secrets(line: str, shown: str) -> None:
-    assert discreet(line) == shown
+    assert redacted(line) == shown
     try:
         raise ValueError(line)
     except ValueError as error:

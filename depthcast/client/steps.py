@@ -145,5 +145,5 @@ def unreachable(error: httpx.RequestError) -> ClientError:
         place = f"{url.scheme}://{url.netloc.decode('ascii')}"
     except RuntimeError:
         place = "its address"
-    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no answer within the time limit"
     return ClientError(f"the service at {place} cannot be reached: {reason}; is it running?")

@@ -10,6 +10,7 @@ import httpx
 
 from depthcast.client.steps import Ask
 from depthcast.client.values import Advanced, ClientError, Ended, event_of
+from stream.redact import redacted_url
 
 SERVICE = "http://127.0.0.1:8080"
 SILENCE_S = 60.0
@@ -23,9 +24,9 @@ def base_of(url: str) -> httpx.URL:
     try:
         base = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ClientError(f"{url!r} is not the address of a service; write {SERVICE}") from error
+        raise ClientError(f"{redacted_url(url)!r} is not the address of a service; write {SERVICE}") from error
     if base.scheme not in ("http", "https") or not base.host:
-        raise ClientError(f"{url!r} is not the address of a service; write {SERVICE}")
+        raise ClientError(f"{redacted_url(url)!r} is not the address of a service; write {SERVICE}")
     return base
 
 

@@ -22,10 +22,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stream.redact import redacted
+
 
 def tell(line: str) -> None:
     """A remark on standard error."""
-    print(f"depthcast: {line}", file=sys.stderr, flush=True)
+    print(f"depthcast: {redacted(line)}", file=sys.stderr, flush=True)
 
 
 class _Told(logging.Handler):

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
+from stream.redact import redacted_url
 from stream.sources import SourceInfo
 from stream.sources.thin import Thinner
 from stream.sources.upright import Upright
@@ -169,7 +170,7 @@ def origin_of(video: VideoStream) -> int:
 
 def _open(path: Path) -> InputContainer:
     if not path.exists():
-        raise SourceError(f"no such file: {path}")
+        raise SourceError(f"no such file: {redacted_url(str(path))}")
     if path.is_dir():
         raise SourceError(f"{path} is a folder; name one video file")
     try:

@@ -20,6 +20,7 @@ from stream.errors import SourceError
 from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import LIVE_TIME_BASE, LiveClock, wait_before_try_s
+from stream.reasons import reason_of
 from stream.sources import SourceInfo
 from stream.sources.upright import Upright
 
@@ -245,5 +246,4 @@ def _open(address: Address) -> InputContainer:
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         # Not chained: FFmpeg's own words hold the address with its password.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise SourceError(f"{address.name} cannot be opened: {reason}") from None
+        raise SourceError(f"{address.name} cannot be opened: {reason_of(error)}") from None
