@@ -58,6 +58,7 @@ def refinement_of(sensing: Sensing, info: SourceInfo) -> Refinement:
     """A stream's own refinement. Raises UsageError, SourceError."""
     return Refinement(
         camera=sensing.camera,
+        meant=None if sensing.camera is None else info.size,
         turned=info.turned,
         straightened=sensing.undistort,
         tracker=None if sensing.scale_to is None else ScaleTracker(read_references(sensing.scale_to)),

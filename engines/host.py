@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.closing import Closing
-from engines.errors import EngineError
-from engines.session import Image, StepPlan
+from engines.session import Image, StepPlan, closed_memory
 from engines.spec import ModelSpec
 
 Arrays = list[NDArray[Any]]
@@ -40,7 +39,7 @@ class HostCache(Closing):
     def memory(self) -> HostMemory:
         """Raises EngineError once it is closed."""
         if self._memory is None:
-            raise EngineError("this stream's memory is closed: ask the session for another")
+            raise closed_memory()
         return self._memory
 
     @property

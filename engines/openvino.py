@@ -17,7 +17,7 @@ from engines.closing import Closing
 from engines.errors import EngineError, StepError
 from engines.host import HostCache
 from engines.onnx import load_spec_of
-from engines.session import Cache, StepPlan, still_open
+from engines.session import Cache, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec
 
 
@@ -26,14 +26,21 @@ class OpenVinoCache(HostCache):
 
     def __init__(self, compiled: openvino.CompiledModel, spec: ModelSpec, batch: int) -> None:
         super().__init__(spec, batch)
-        self.request: openvino.InferRequest | None = compiled.create_infer_request()
+        self._request: openvino.InferRequest | None = compiled.create_infer_request()
         for name, array in (self.inputs | self.outputs).items():
             self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+    @property
+    def request(self) -> openvino.InferRequest:
+        """What runs the step. Raises EngineError once this is closed."""
+        if self._request is None:
+            raise closed_memory()
+        return self._request
 
     def close(self) -> None:
         """Give the memory back."""
         # Before the arrays: its tensors lie in them.
-        self.request = None
+        self._request = None
         super().close()
 
 

@@ -120,3 +120,8 @@ def still_open(held: Held | None, spec: ModelSpec) -> Held:
     if held is None:
         raise EngineError(f"the session of {spec.name} is closed: open another")
     return held
+
+
+def closed_memory() -> EngineError:
+    """What is raised by a cache that was closed."""
+    return EngineError("this stream's memory is closed: ask the session for another")

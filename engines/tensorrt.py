@@ -28,7 +28,7 @@ from engines.device import Device, Graph, Queue
 from engines.dlpack import CUDA, DeviceArray
 from engines.errors import DeviceError, EngineError, SpecError, StepError
 from engines.lanes import Lane, SlotWriter, allocate, cached_tensors, lay_out, layout_of, make_lanes
-from engines.session import Cache, Image, StepPlan, still_open
+from engines.session import Cache, Image, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec
 
 Run = Callable[[Queue], None]
@@ -86,7 +86,7 @@ class TensorRtCache(Closing):
     def memory(self) -> Memory:
         """Raises EngineError once it or its session is closed."""
         if self._memory is None:
-            raise EngineError("this stream's memory is closed: ask the session for another")
+            raise closed_memory()
         return self._memory
 
     @property

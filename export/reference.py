@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.closing import Closing
-from engines.errors import EngineError, StepError
-from engines.session import Cache, Image, StepPlan, still_open
+from engines.errors import StepError
+from engines.session import Cache, Image, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
@@ -37,7 +37,7 @@ class TorchCache(Closing):
     def image(self) -> Image:
         """To be filled before each step. Raises EngineError once this is closed."""
         if self._image is None:
-            raise EngineError("this stream's memory is closed: ask the session for another")
+            raise closed_memory()
         return self._image
 
     def clear(self) -> None:

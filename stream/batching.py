@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engines.closing import Closing
 from engines.errors import EngineError, StepError
-from engines.session import Cache, Image, Session, StepPlan
+from engines.session import Cache, Image, Session, StepPlan, closed_memory
 from engines.spec import ModelSpec
 
 Clock = Callable[[], int]
@@ -74,7 +74,7 @@ class RowCache(Closing):
     def image(self) -> Image:
         """To be filled before each step. Raises EngineError once this is closed."""
         if self._image is None:
-            raise EngineError("this stream's memory is closed: ask the session for another")
+            raise closed_memory()
         return self._image
 
     def clear(self) -> None:

@@ -10,8 +10,7 @@ from enum import StrEnum
 from math import radians, tan
 from typing import Any
 
-_SHAPE_TOLERANCE = 0.02
-"""Of the ratio of two pictures' shapes: rounding to even sides."""
+from stream.shape import are_alike
 
 
 class LensModel(StrEnum):
@@ -100,7 +99,7 @@ class Intrinsics:
 
     def is_shaped(self, height: int, width: int) -> bool:
         """Pictures of this size can be the same picture, larger or smaller."""
-        return abs(height * self.width / (width * self.height) - 1) <= _SHAPE_TOLERANCE
+        return are_alike((self.height, self.width), (height, width))
 
 
 @dataclass(frozen=True, slots=True)

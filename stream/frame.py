@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.spec import Unit
 from stream.camera import Intrinsics
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Frame:
     def width(self) -> int:
         """Pixels, upright."""
         return self.picture.width
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the picture as it is shown, in square pixels: what everything downstream goes by."""
+        return self.height, self.width
 
 
 @dataclass(frozen=True, slots=True)

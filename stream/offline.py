@@ -7,7 +7,8 @@ first ten inputs repeat frames of the window before it: two far key frames for t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -18,6 +19,7 @@ from engines.spec import ModelSpec, Unit
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
+from stream.shape import are_alike
 from stream.stats import StageTimes
 
 Maps = NDArray[np.float32]
@@ -61,6 +63,31 @@ def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes
             before = frame
             if not windows.waiting:
                 return
+
+
+def offline_by_shape(
+    frames: Iterable[Frame], session_for: Callable[[int, int], WindowSession], timings: StageTimes | None = None
+) -> Iterator[DepthFrame]:
+    """As `offline`, of a clip whose pictures may change shape: each stretch of one shape is a clip of its own.
+
+    session_for: gives the session for pictures that are shown at height × width pixels.
+    """
+    first: list[Frame] = []
+
+    def stretch(rest: Iterator[Frame]) -> Iterator[Frame]:
+        """Frames up to one of another shape, which opens the next stretch."""
+        shape = first[0].size
+        yield first.pop()
+        for frame in rest:
+            if not are_alike(shape, frame.size):
+                first.append(frame)
+                return
+            yield frame
+
+    whole = iter(frames)
+    first.extend(islice(whole, 1))
+    while first:
+        yield from offline(stretch(whole), session_for(*first[0].size), timings)
 
 
 class _Windows:

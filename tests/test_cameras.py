@@ -145,7 +145,7 @@ def service(tmp_path: Path, places: int = 4, fail_at: int | None = None) -> Iter
 
     settings = Settings(tmp_path)
     lend = SharedSessions(places, settings, open_session).lent
-    cameras = Cameras(lend, LOOPBACK, CameraLimits(places, 2_000_000))
+    cameras = Cameras(lend, settings, LOOPBACK, CameraLimits(places, 2_000_000))
     loop = LoopThread("browsers")
     with (
         serving(create_app(camera_router(cameras, settings)), "127.0.0.1", 0) as url,
@@ -259,7 +259,7 @@ def test_offers_that_cannot_be_met_are_refused(
 
 
 def test_only_models_that_can_run_here_are_offered(tmp_path: Path) -> None:
-    cameras = Cameras(_lending(FakeSession()), LOOPBACK, CameraLimits(3, 1))
+    cameras = Cameras(_lending(FakeSession()), Settings(Path("unused")), LOOPBACK, CameraLimits(3, 1))
     view = camera_view(cameras, Settings(tmp_path))
     assert [(model.name, model.note) for model in view.models] == [("nano", "")]
     assert view.places == 3

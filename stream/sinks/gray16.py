@@ -23,7 +23,7 @@ from engines.spec import Unit
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map
+from stream.sinks.fit import map_in
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 
@@ -59,17 +59,19 @@ class Gray16Scale:
 
 
 class Gray16Sink:
-    """Writes every depth frame at the first one's size. `clipped` counts the frames with values beyond the top code.
+    """Writes every depth frame at the first one's size; `clipped` counts the frames with values beyond the top code.
 
+    Maps of another shape keep it, between bars of code 0.
     A run without a single frame leaves no file. Raises SinkError.
     """
 
-    __slots__ = ("_container", "_file", "_rate", "_scale", "_stream", "clipped")
+    __slots__ = ("_container", "_file", "_meant", "_rate", "_scale", "_stream", "clipped")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file = Unfinished(path)
         self._rate = info.rate or _UNKNOWN_RATE
         self._scale: Gray16Scale | None = None
+        self._meant = info.size
         self.clipped = 0
         try:
             with self._file.errors():
@@ -98,7 +100,7 @@ class Gray16Sink:
                 DEPTH_CAMERA=json.dumps(described(depth_frame.intrinsics)),
             )
         context = self._stream.codec_context
-        depth = resize_map(depth_frame.depth, context.height, context.width)
+        depth = map_in(depth_frame.depth, (context.height, context.width), self._meant)
         codes = self._scale.encode(depth)
         self.clipped += bool(np.any(codes == _TOP))
         picture = av.VideoFrame.from_ndarray(codes, format="gray16le")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream.camera import described
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map
+from stream.sinks.fit import map_in
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 
@@ -26,6 +26,7 @@ class NpzSink:
     values only), `fps` (float64 scalars), `model`, `unit`, `polarity` (unicode scalars), `shape` (int64 [3]: N, H, W),
     `pts` (int64 [N]) in units of `time_base` (int64 [2]: numerator and denominator of seconds), and `camera`, JSON.
 
+    Maps of another shape keep it, between bars of NaN.
     Maps wait in an unnamed file beside `path` until their number is known: twice the space is needed at the end.
     A run without a single frame leaves no file. Raises SinkError.
     """
@@ -57,7 +58,7 @@ class NpzSink:
             self._first = depth_frame
         self._times.append(depth_frame.frame.pts)
         count, height, width = self._shape
-        sized = resize_map(depth, height, width)
+        sized = map_in(depth, (height, width), (height, width))
         finite = sized[np.isfinite(sized)]
         if finite.size:
             self._lowest = min(self._lowest, float(finite.min()))

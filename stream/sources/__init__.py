@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from stream.frame import Frame
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class SourceInfo:
     name: str
     turned: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the first frame; see `Frame.size`."""
+        return self.height, self.width
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""A run asks nothing of the network that it was not told to ask: seen in its system calls, native libraries included."""
+"""A run asks nothing of the network that it was not told to ask: seen in system calls, native code included."""
 
 from __future__ import annotations
 
