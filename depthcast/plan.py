@@ -78,6 +78,7 @@ class Route:
     why_not: why the fastest engine was passed over; empty where it was not, or where another was asked for.
     precision: of `network` where it is to be exported.
     accelerator: the GPU and its TensorRT, and `engines` the folder of what was built for it, for that engine only.
+    stretches: the input size is fixed, and not that of the pictures' shape.
     """
 
     engine: Engine
@@ -89,6 +90,7 @@ class Route:
     precision: Precision = Precision.AUTO
     accelerator: Accelerator | None = None
     engines: Path | None = None
+    stretches: bool = False
 
     @property
     def reasons(self) -> str:
@@ -143,7 +145,8 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         size = _size_in(spec, wanted, height, width)
         stretched = spec.height is not None and is_stretched((height, width), size)
         why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
-        return _plan_graph(wanted, Route(_cpu_engine(wanted, spec, machine), size, why, path), settings, machine)
+        route = Route(_cpu_engine(wanted, spec, machine), size, why, path, stretches=stretched)
+        return _plan_graph(wanted, route, settings, machine)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
         size = _size_in(spec, wanted, height, width)

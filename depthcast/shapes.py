@@ -12,7 +12,7 @@ from depthcast.builds import has_engine
 from depthcast.errors import DepthcastError
 from depthcast.exports import Progress, Say
 from depthcast.networks import Opened, step_session, window_session
-from depthcast.plan import Engine, Route, Wanted, is_stored, is_stretched, plan, size_text
+from depthcast.plan import Engine, Route, Wanted, is_stored, plan, size_text
 from depthcast.settings import Settings
 from engines.errors import EngineError
 from engines.session import Session, WindowSession
@@ -78,7 +78,7 @@ class ShapedSessions(Generic[Opened]):
             held = self._held[-1]
             self._note(held, (height, width), str(error))
         else:
-            if is_stretched((height, width), route.size):
+            if route.stretches:
                 self._note(held, (height, width), "its input size is fixed")
         if held in self._held:
             self._held.remove(held)
