@@ -30,8 +30,8 @@ class Settings:
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
     max_viewers, max_bitrate: of one WebRTC output, bits per second each (`DEPTHCAST_MAX_VIEWERS`, `…_MAX_BITRATE`).
     max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
-    authorities: a file of certificates; sources over TLS are checked against it, and not at all without
-        (`DEPTHCAST_CA_FILE`).
+    authorities: a file of certificates that sources over TLS are verified against (`DEPTHCAST_CA_FILE`); without it
+        `https://` is verified against those of the machine, `rtsps://` not at all.
     api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 

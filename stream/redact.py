@@ -20,6 +20,7 @@ _READABLE = re.compile(r"[^\W\d_]*\d{0,8}[^\W\d_]*")
 """Words as people and cameras name streams: ch0, h264Preview, mpeg4unicast, 101."""
 _LONGEST_WORD = 12
 _SEPARATORS = re.compile(r"[\s._~+,()\[\]-]+")
+_FRAGMENTS = ("tcp", "udp", "insecure")
 _NAMES_A_SECRET = re.compile(r"(?i)user(name)?|usr|login|admin|root|pass(word|wd)?|pwd|psw|auth|token|key|secret")
 
 
@@ -36,7 +37,7 @@ def redacted_url(text: str) -> str:
     login, at, place = rest.rpartition("@")
     shown_login = HIDDEN if login.strip("@") else login
     host, path, query, fragment = _split(place)
-    shown_fragment = f"#{fragment}" if fragment in ("tcp", "udp") else f"#{HIDDEN}" if fragment else ""
+    shown_fragment = "" if not fragment else f"#{fragment}" if fragment in _FRAGMENTS else f"#{HIDDEN}"
     return f"{scheme}{shown_login}{at}{host}{_redacted_path(path)}{f'?{HIDDEN}' if query else ''}{shown_fragment}"
 
 

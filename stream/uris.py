@@ -7,6 +7,7 @@ What could be a secret (logins, query strings, parts of paths) never appears in 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -25,6 +26,7 @@ FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
+_INSECURE = "insecure"
 _ESCAPES = "/ ? # @ in a password are written %2F %3F %23 %40"
 
 
@@ -84,10 +86,14 @@ class FileIn:
 
 @dataclass(frozen=True, slots=True)
 class RtspIn:
-    """A camera or server that is asked for its stream."""
+    """A camera or server that is asked for its stream.
+
+    insecure: its TLS certificate is not verified, whoever is trusted.
+    """
 
     remote: Remote
     transport: Transport = Transport.TCP
+    insecure: bool = False
 
     def __str__(self) -> str:
         return str(self.remote)
@@ -95,9 +101,10 @@ class RtspIn:
 
 @dataclass(frozen=True, slots=True)
 class HttpIn:
-    """A video, or the parts of a motion JPEG stream, over HTTP."""
+    """A video, or the parts of a motion JPEG stream, over HTTP. insecure: as of RtspIn."""
 
     remote: Remote
+    insecure: bool = False
 
     def __str__(self) -> str:
         return str(self.remote)
@@ -183,9 +190,11 @@ def parse_source(text: str) -> SourceUri:
     match _scheme_of(text):
         case "rtsp" | "rtsps":
             parts = _split(text)
-            return RtspIn(_remote(parts), _transport(parts))
+            words = _fragment(parts, (*Transport, _INSECURE))
+            return RtspIn(_remote(parts), _transport(words), _INSECURE in words)
         case "http" | "https":
-            return HttpIn(_remote(_split(text)))
+            parts = _split(text)
+            return HttpIn(_remote(parts), _INSECURE in _fragment(parts, (_INSECURE,)))
         case "file":
             parts = _split(text)
             options = _options(parts, ("loop", "realtime"))
@@ -212,7 +221,7 @@ def parse_sink(text: str) -> SinkUri:
             parts = _split(text)
             if _is_ours(parts):
                 return _serve(parts)
-            return RtspPublish(_remote(parts), _transport(parts))
+            return RtspPublish(_remote(parts), _transport(_fragment(parts, tuple(Transport))))
         case "webrtc":
             parts = _split(text)
             return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
@@ -282,12 +291,18 @@ def _login(parts: SplitResult) -> Login | None:
     return Login(unquote(parts.username), unquote(parts.password or ""))
 
 
-def _transport(parts: SplitResult) -> Transport:
-    try:
-        return Transport(parts.fragment or Transport.TCP)
-    except ValueError:
+def _fragment(parts: SplitResult, allowed: Sequence[str]) -> list[str]:
+    """The words behind the `#`, with commas between them."""
+    words = parts.fragment.split(",") if parts.fragment else []
+    if any(word not in allowed for word in words):
         # Not shown: it may be the rest of a password.
-        raise UriError("RTP is carried by #tcp or #udp; write a # in a password as %23") from None
+        known = ", ".join(f"#{word}" for word in allowed)
+        raise UriError(f"{parts.scheme}:// knows {known}; write a # in a password as %23")
+    return words
+
+
+def _transport(words: Sequence[str]) -> Transport:
+    return next((Transport(word) for word in words if word in tuple(Transport)), Transport.TCP)
 
 
 def _is_ours(parts: SplitResult) -> bool:

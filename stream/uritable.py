@@ -27,11 +27,21 @@ SOURCES = (
         "a network camera, RTP over TCP; the query belongs to the camera",
     ),
     Row("rtsp://HOST/PATH#udp", "rtsp://192.0.2.1/stream1#udp", "the same, RTP over UDP"),
-    Row("rtsps://HOST/PATH", "rtsps://192.0.2.1:322/stream1", "the same, over TLS"),
+    Row(
+        "rtsps://HOST/PATH",
+        "rtsps://192.0.2.1:322/stream1",
+        "the same, over TLS; most cameras sign their own certificates, so they are verified only where "
+        "`DEPTHCAST_CA_FILE` is set",
+    ),
     Row(
         "http://HOST/PATH, https://HOST/PATH",
         "http://192.0.2.1:8080/video.mjpg",
-        "motion JPEG or any video; what has a length is a file, what has none is live",
+        "motion JPEG or any video; what has an end is a file, what has none is live",
+    ),
+    Row(
+        "https://HOST/PATH#insecure",
+        "https://192.0.2.1/video.mjpg#insecure",
+        "the same, of a server whose certificate is not verified: cameras that sign their own",
     ),
     Row("/dev/videoN", "/dev/video0", "a camera of this machine (Linux)"),
     Row(

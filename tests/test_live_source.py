@@ -20,7 +20,8 @@ from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import run
 from stream.sources.choose import address_of, open_source
-from stream.sources.live import Address, LiveSource
+from stream.sources.connection import Address
+from stream.sources.live import LiveSource
 from stream.uris import CameraIn, HttpIn, Remote, RtspIn, parse_source
 from tests.cameras import MjpegCamera, jpeg
 from tests.certificates import self_signed

@@ -40,6 +40,7 @@ SOURCE_EXAMPLES: dict[str, SourceUri] = {
     "rtsp://192.0.2.1/stream1#udp": RtspIn(Remote("rtsp", "192.0.2.1", None, "/stream1"), Transport.UDP),
     "rtsps://192.0.2.1:322/stream1": RtspIn(Remote("rtsps", "192.0.2.1", 322, "/stream1")),
     "http://192.0.2.1:8080/video.mjpg": HttpIn(Remote("http", "192.0.2.1", 8080, "/video.mjpg")),
+    "https://192.0.2.1/video.mjpg#insecure": HttpIn(Remote("https", "192.0.2.1", None, "/video.mjpg"), insecure=True),
     "/dev/video0": CameraIn("/dev/video0"),
     "camera:0?size=640x480&rate=30": CameraIn("/dev/video0", (480, 640), Fraction(30)),
     "whip://@:8080/camera": WebRtcIn("", 8080, "camera"),
@@ -93,6 +94,7 @@ def test_every_sink_of_the_table_means_what_it_says(row: Row) -> None:
         ("webrtc://secret@@[::1]:81/c", WebRtcIn("::1", 81, "c", "secret")),
         ("webrtc://@/c", WebRtcIn("", 8080, "c")),
         ("rtsp://cam", RtspIn(Remote("rtsp", "cam", None, "/"))),
+        ("rtsps://cam/x#udp,insecure", RtspIn(Remote("rtsps", "cam", None, "/x"), Transport.UDP, insecure=True)),
     ],
 )
 def test_sources_beyond_the_table(text: str, meant: SourceUri) -> None:
@@ -135,7 +137,8 @@ def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
         ("null:", "the sources are"),
         ("rtsp://", "names no host"),
         ("rtsp://host:99999/x", "no address"),
-        ("rtsp://host/x#carrier-pigeon", "#tcp or #udp"),
+        ("rtsp://host/x#carrier-pigeon", "#tcp, #udp, #insecure"),
+        ("https://host/x#udp", "#insecure"),
         ("camera:front", "write camera:0"),
         ("camera:0?size=big", "WIDTHxHEIGHT"),
         ("test:?rate=0", "frames per second"),

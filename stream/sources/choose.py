@@ -7,9 +7,10 @@ from pathlib import Path
 
 from stream.errors import SourceError
 from stream.sources import Source
+from stream.sources.connection import Address
 from stream.sources.file import FileSource
 from stream.sources.limited import Limited
-from stream.sources.live import Address, LiveSource
+from stream.sources.live import LiveSource
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, SourceUri, TestIn
@@ -76,8 +77,15 @@ def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: P
             }
             return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s)
         case HttpIn():
-            options = {"timeout": limit, "protocol_whitelist": _HTTP_PROTOCOLS, **checked}
-            return Address(uri.remote.url, str(uri), tuple(options.items()), None, timeout_s)
+            options = {
+                "timeout": limit,
+                "rw_timeout": limit,
+                # Half of what opening may take: where the first key picture is late, there is nothing to analyse.
+                "analyzeduration": str(round(timeout_s * 5e5)),
+                "protocol_whitelist": _HTTP_PROTOCOLS,
+                **checked,
+            }
+            return Address(uri.remote.url, str(uri), tuple(options.items()), None, timeout_s, on_web=True)
         case CameraIn(device, size, rate):
             options = {}
             if size is not None:

@@ -71,10 +71,7 @@ class FileSource(Closing):
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
-        time_base = _time_base_of(video)
-        self._clock = _Clock(
-            origin_of(video), _ticks(rate, time_base), min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
-        )
+        self._clock = clock_of(video, rate)
         self._info = self._described(video, rate, path.name)
 
     @property
@@ -135,7 +132,7 @@ class FileSource(Closing):
         )
 
 
-class _Clock:
+class FileClock:
     """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges leaps."""
 
     __slots__ = ("_last", "_longest", "_origin", "_step")
@@ -161,6 +158,13 @@ class _Clock:
             now = max(now, last + 1)
         self._last = now
         return now
+
+
+def clock_of(video: VideoStream, rate: Fraction | None) -> FileClock:
+    """For a track whose pictures come at `rate`, as far as that is known."""
+    time_base = _time_base_of(video)
+    longest = min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+    return FileClock(origin_of(video), _ticks(rate, time_base), longest)
 
 
 def origin_of(video: VideoStream) -> int:
@@ -227,10 +231,6 @@ def _time_base_of(video: VideoStream) -> Fraction:
 
 def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
-
-
-def _longest_gap(time_base: Fraction) -> int:
-    return min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

@@ -1,0 +1,233 @@
+"""One opening of a stream through FFmpeg: what is known of it, and its pictures. One thread reads it at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain
+
+import av
+from av.container import InputContainer
+from av.format import Flags
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from engines.closing import Closing
+from stream.errors import SourceError
+from stream.pacing import has_end
+from stream.reasons import reason_of
+from stream.sources.file import FileClock, clock_of
+from stream.sources.upright import Upright
+
+_PLAUSIBLE_RATES = (Fraction(1, 10), Fraction(240))
+_SEGMENTED = frozenset({"hls", "dash"})
+"""Formats whose pictures come in pieces of some seconds."""
+_PUSHED = "mpjpeg"
+"""Pictures that a camera pushes (multipart/x-mixed-replace); without a length they have no end."""
+_ANY_PARTS = (("probesize", "32"), ("analyzeduration", "0"))
+_SEGMENT_S = 60.0
+"""How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
+_FIRST_PICTURE_S = 60.0
+"""How long packets may come without a picture: key pictures may be far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How FFmpeg is to open a stream.
+
+    url: with credentials; name: without, for people.
+    format: None lets FFmpeg find out.
+    timeout_s: of opening, and of every wait for more.
+    on_web: it may be a file, a playlist, or what a camera pushes.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    format: str | None = None
+    timeout_s: float = 5.0
+    on_web: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a stream once its first picture is there.
+
+    rate: frames per second, where what the stream says can be believed.
+    duration_s: None where it is unknown or endless.
+    has_end: it is a file: nothing of it may be lost, and it ends.
+    is_segmented: it comes in pieces of some seconds, and is to be shown at its own pace.
+    has_times: its pictures bring their own times; False: they are FFmpeg's guess.
+    has_sound: there is a sound track beside the pictures.
+    """
+
+    rate: Fraction | None
+    time_base: Fraction
+    duration_s: float | None
+    has_end: bool
+    is_segmented: bool
+    has_times: bool
+    has_sound: bool
+
+
+class Unreadable(SourceError):
+    """Something came, but no picture that FFmpeg finds in it."""
+
+
+class Connection(Closing):
+    """An open stream, read up to its first picture.
+
+    A container must not be touched by two threads, nor after it is closed. So all that is to be known is in `facts`,
+    and whoever reads `pictures` is the only one to use anything else.
+    closing: ends the reading. Raises SourceError.
+    """
+
+    def __init__(self, address: Address, closing: threading.Event) -> None:
+        self._address = address
+        self._closing = closing
+        self._began_s = time.monotonic()
+        self._container = _open(address)
+        try:
+            self._video = self._find_video()
+            self._damage = 0
+            self._is_cut = False
+            self._played_s = 0.0
+            self._ahead: deque[Packet] = deque()
+            self._packets = self._received()
+            self.upright = Upright()
+            pictures = self._decoded()
+            self.first = self._first_of(pictures)
+            self.pictures: Iterator[av.VideoFrame] = chain((self.first,), pictures)
+            """From the first on, until the stream ends, is cut, or sends nothing for too long."""
+            self.facts = self._found()
+            self.clock: FileClock = clock_of(self._video, self.facts.rate)
+            """Mends the times of a file."""
+        except BaseException:
+            self._container.close()
+            raise
+
+    def taken_damage(self) -> int:
+        """Errors since this was last asked."""
+        damage, self._damage = self._damage, 0
+        return damage
+
+    def close(self) -> None:
+        """Leave the stream."""
+        self._container.close()
+
+    def _find_video(self) -> VideoStream:
+        if not self._container.streams.video:
+            raise SourceError(f"{self._address.name} has no video")
+        video: VideoStream = self._container.streams.video[0]
+        if video.codec_context is None:
+            raise SourceError(f"{self._address.name} sends video in a codec that cannot be decoded here")
+        # Threads that work on several frames at once hold back as many.
+        video.thread_type = "SLICE"
+        return video
+
+    def _first_of(self, pictures: Iterator[av.VideoFrame]) -> av.VideoFrame:
+        first = next(pictures, None)
+        if first is None:
+            raise Unreadable(f"{self._address.name} sends no pictures that can be decoded")
+        return first
+
+    def _found(self) -> Facts:
+        form, video, duration = self._container.format, self._video, self._container.duration
+        low, high = _PLAUSIBLE_RATES
+        rates = (video.average_rate, video.guessed_rate, video.base_rate)
+        duration_s = duration / av.time_base if duration and duration > 0 else None
+        is_segmented = form.name in _SEGMENTED
+        # A playlist has a length, and yet no end.
+        has_length = duration_s is not None or (not is_segmented and self._address.on_web and self._container.size > 0)
+        may_end = self._address.on_web and not is_segmented and form.name != _PUSHED
+        return Facts(
+            rate=next((rate for rate in rates if rate and low <= rate <= high), None),
+            time_base=video.time_base or Fraction(1, 1000),
+            duration_s=duration_s,
+            has_end=has_length or (may_end and self._ends()),
+            is_segmented=is_segmented and duration_s is None,
+            has_times=not form.flags & Flags.no_timestamps.value,
+            has_sound=bool(self._container.streams.audio),
+        )
+
+    def _ends(self) -> bool:
+        """Read on until it shows whether this is a file that is sent without its length."""
+        began_s, verdict = time.monotonic(), None
+        while verdict is None:
+            packet = next(self._packets, None)
+            if packet is None:
+                return not self._is_cut
+            self._ahead.append(packet)
+            now_s = time.monotonic()
+            verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
+        return verdict
+
+    def _received(self) -> Iterator[Packet]:
+        packets = self._container.demux(self._video)
+        begin_s = None
+        while not self._closing.is_set():
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError):
+                self._is_cut = True
+                return
+            if packet is None:
+                return
+            if packet.pts is not None and packet.time_base is not None:
+                now_s = float(packet.pts * packet.time_base)
+                begin_s = now_s if begin_s is None else begin_s
+                self._played_s = max(self._played_s, now_s - begin_s)
+            yield packet
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        came = False
+        while packet := self._ahead.popleft() if self._ahead else next(self._packets, None):
+            if not came and time.monotonic() - self._began_s > self._longest_wait_s():
+                return
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError:
+                # What comes before the first key picture cannot be decoded, and is whole.
+                self._damage += came
+                continue
+            for picture in pictures:
+                assert isinstance(picture, av.VideoFrame)
+                came = True
+                self._damage += picture.is_corrupt
+                yield self.upright.turned(picture)
+
+    def _longest_wait_s(self) -> float:
+        """For the first picture, while packets come. Of motion JPEG every picture is a key picture."""
+        return 2 * self._address.timeout_s if self._video.name == "mjpeg" else _FIRST_PICTURE_S
+
+
+def connect(address: Address, closing: threading.Event) -> Connection:
+    """Open a stream; what a camera pushes in a form of its own is searched for JPEGs. Raises SourceError."""
+    try:
+        return Connection(address, closing)
+    except Unreadable as unreadable:
+        if not address.on_web or closing.is_set():
+            raise
+        try:
+            return Connection(replace(address, format="mjpeg", options=(*address.options, *_ANY_PARTS)), closing)
+        except SourceError:
+            raise unreadable from None
+
+
+def _open(address: Address) -> InputContainer:
+    try:
+        return av.open(
+            address.url,
+            format=address.format,
+            options=dict(address.options),
+            timeout=(address.timeout_s, _SEGMENT_S if address.on_web else address.timeout_s),
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        kind = Unreadable if isinstance(error, (av.error.InvalidDataError, av.error.ExitError)) else SourceError
+        # Not chained: FFmpeg's own words hold the address with its password.
+        raise kind(f"{address.name} cannot be opened: {reason_of(error)}") from None
