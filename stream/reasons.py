@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import ssl
+import urllib.error
 
 import av
 
@@ -25,7 +27,8 @@ _MEANING = (
     (av.error.EOFError, "it ends before the first picture"),
     (TimeoutError, "no answer within the time limit"),
 )
-_NO_CONNECTION = "no connection: check the host's name, the network and, with TLS, its certificate"
+_TRUST = "#insecure behind the address accepts any, DEPTHCAST_CA_FILE names whom to trust"
+_NO_CONNECTION = f"no connection: check the host's name, the network and, with TLS, its certificate ({_TRUST})"
 
 
 def reason_of(error: BaseException) -> str:
@@ -33,6 +36,12 @@ def reason_of(error: BaseException) -> str:
     for kind, meaning in (*_STATUS, *_MEANING):
         if isinstance(error, kind):
             return meaning
+    if isinstance(error, urllib.error.HTTPError):
+        return f"it answers {error.code} ({error.reason})"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        return reason_of(error.reason)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}): {_TRUST}"
     if isinstance(error, av.FFmpegError) and error.errno == errno.EIO:
         # All that FFmpeg says of a host that is unknown and of a certificate that is not trusted.
         return _NO_CONNECTION

@@ -16,8 +16,8 @@ _SECRETS = (
     (re.compile(r"(?i)([?&](?:sig|signature|token|key|api_key|secret|password)=)[^\s&'\"]+"), r"\1***"),
     (re.compile(r"\bdc-[A-Za-z0-9_-]{43}\b"), "dc-***"),
 )
-_READABLE = re.compile(r"[^\W\d_]*\d{0,8}[^\W\d_]*")
-"""Words as people and cameras name streams: ch0, h264Preview, mpeg4unicast, 101."""
+_READABLE = re.compile(r"[^\W\d_]*\d{0,8}[^\W\d_]*\d?")
+"""Words as people and cameras name streams: ch0, h264Preview, mpeg4unicast, m3u8, 101."""
 _LONGEST_WORD = 12
 _SEPARATORS = re.compile(r"[\s._~+,()\[\]-]+")
 _FRAGMENTS = ("tcp", "udp", "insecure")

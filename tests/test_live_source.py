@@ -204,13 +204,15 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_motion_jpeg_over_https_whose_certificate_nobody_has_signed(tmp_path: Path) -> None:
-    """That is how most cameras do it; it is not checked."""
-    with MjpegCamera(SMALL, certificate=self_signed(tmp_path)) as camera, source_of(camera) as source:
+    with MjpegCamera(SMALL, certificate=self_signed(tmp_path)) as camera:
         assert camera.url.startswith("https://")
-        assert [(frame.height, frame.width) for frame, _ in zip(source, range(3), strict=False)] == [(48, 64)] * 3
+        with pytest.raises(SourceError, match=r"certificate .#insecure behind the address accepts any"):
+            open_source(parse_source(camera.url))
+        with open_source(parse_source(f"{camera.url}#insecure")) as source:
+            assert [(frame.height, frame.width) for frame, _ in zip(source, range(3), strict=False)] == [(48, 64)] * 3
 
 
-def test_a_certificate_is_checked_where_it_is_said_whom_to_trust(tmp_path: Path) -> None:
+def test_it_can_be_said_whom_to_trust(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     own, other = self_signed(tmp_path), self_signed(tmp_path / "other")
     with MjpegCamera(SMALL, certificate=own) as camera:
@@ -227,8 +229,7 @@ def test_whom_to_trust_is_a_setting(tmp_path: Path) -> None:
     with MjpegCamera(SMALL, certificate=own) as camera:
         with opened_source(parse_source(camera.url), settings, print, HttpPorts()) as source:
             assert source.info.height == 48
-        address = address_of(HttpIn(Remote("https", "h", None, "/")), 5, settings.authorities)
-        assert dict(address.options)["tls_verify"] == "1"
+        assert settings.authorities == own
     with pytest.raises(UsageError, match="DEPTHCAST_CA_FILE names a file, there is none at"):
         Settings.from_environment(environment | {"DEPTHCAST_CA_FILE": str(tmp_path / "none.pem")})
 
@@ -259,6 +260,28 @@ def test_ffmpeg_is_told_transport_and_time_limits(fragment: str, transport: str)
     assert (options["probesize"], options["analyzeduration"]) == ("32", "0")
     assert "fflags" not in options
     assert "u:p" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "authorities", "verified"),
+    [
+        ("https://h/x", None, True),
+        ("https://h/x", Path("own.pem"), True),
+        ("https://h/x#insecure", Path("own.pem"), False),
+        ("http://h/x", None, True),
+        ("rtsps://h/x", None, False),
+        ("rtsps://h/x", Path("own.pem"), True),
+        ("rtsps://h/x#insecure", Path("own.pem"), False),
+    ],
+)
+def test_who_is_verified(text: str, authorities: Path | None, verified: bool) -> None:
+    """http:// too: a redirect or a playlist may lead to https://."""
+    uri = parse_source(text)
+    assert isinstance(uri, HttpIn | RtspIn)
+    options = dict(address_of(uri, 5, authorities).options)
+    assert options.get("tls_verify") == ("1" if verified else None)
+    if verified and authorities is not None:
+        assert options["ca_file"] == "own.pem"
 
 
 def test_nothing_on_the_web_may_lead_to_a_file_of_this_machine() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -22,6 +23,7 @@ from stream.pacing import has_end
 from stream.reasons import reason_of
 from stream.sources.file import FileClock, clock_of
 from stream.sources.upright import Upright
+from stream.sources.verified import VerifiedWeb
 
 _PLAUSIBLE_RATES = (Fraction(1, 10), Fraction(240))
 _SEGMENTED = frozenset({"hls", "dash"})
@@ -29,6 +31,8 @@ _SEGMENTED = frozenset({"hls", "dash"})
 _PUSHED = "mpjpeg"
 """Pictures that a camera pushes (multipart/x-mixed-replace); without a length they have no end."""
 _ANY_PARTS = (("probesize", "32"), ("analyzeduration", "0"))
+_ONE_BY_ONE = {"http_persistent": "0", "http_multiple": "0"}
+"""FFmpeg's own connections, which it would keep and use again."""
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
 _FIRST_PICTURE_S = 60.0
@@ -43,6 +47,7 @@ class Address:
     format: None lets FFmpeg find out.
     timeout_s: of opening, and of every wait for more.
     on_web: it may be a file, a playlist, or what a camera pushes.
+    trusted: certificates (PEM) that the servers of a playlist's parts are verified against; None: they are not.
     """
 
     url: str = field(repr=False)
@@ -51,6 +56,7 @@ class Address:
     format: str | None = None
     timeout_s: float = 5.0
     on_web: bool = False
+    trusted: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +225,26 @@ def connect(address: Address, closing: threading.Event) -> Connection:
 
 
 def _open(address: Address) -> InputContainer:
+    container = _opened(address, None)
+    if address.trusted is None or container.format.name not in _SEGMENTED:
+        return container
+    # FFmpeg verifies who gives the playlist, and nobody who gives a part of it.
+    container.close()
+    return _opened(address, VerifiedWeb(address.trusted, address.timeout_s))
+
+
+def _opened(address: Address, web: VerifiedWeb | None) -> InputContainer:
     try:
         return av.open(
             address.url,
             format=address.format,
-            options=dict(address.options),
+            options={**dict(address.options), **({} if web is None else _ONE_BY_ONE)},
             timeout=(address.timeout_s, _SEGMENT_S if address.on_web else address.timeout_s),
             metadata_errors="replace",
+            io_open=None if web is None else web.open,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         kind = Unreadable if isinstance(error, (av.error.InvalidDataError, av.error.ExitError)) else SourceError
         # Not chained: FFmpeg's own words hold the address with its password.
-        raise kind(f"{address.name} cannot be opened: {reason_of(error)}") from None
+        reason = web.failure if web is not None and web.failure else reason_of(error)
+        raise kind(f"{address.name} cannot be opened: {reason}") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
 import ssl
 import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
+from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -15,7 +18,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from stream.errors import SourceError
+from stream.reasons import reason_of
 from stream.redact import redacted_url
+
+_LOG = logging.getLogger(__name__)
 
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -50,15 +56,21 @@ class Readable(Protocol):
 class VerifiedWeb:
     """Opens http and https addresses for PyAV, `av.open(io_open=web.open)`, and verifies who answers.
 
+    A part that cannot be had is empty, and FFmpeg goes on with the next.
     authorities: a PEM file of those who are trusted. timeout_s: of every wait.
     """
 
     def __init__(self, authorities: Path, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self.failure: str | None = None
+        """Why the last part that could not be had could not be had."""
         tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authorities)))
+        self._logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         # Neither file: nor ftp: nor data:, whatever a playlist or a redirect names.
         self._opener = urllib.request.OpenerDirector()
         for handler in (
+            urllib.request.HTTPBasicAuthHandler(self._logins),
+            urllib.request.HTTPDigestAuthHandler(self._logins),
             urllib.request.ProxyHandler(),
             urllib.request.HTTPHandler(),
             tls,
@@ -68,33 +80,42 @@ class VerifiedWeb:
         ):
             self._opener.add_handler(handler)
 
-    def open(self, url: str, flags: int, options: Mapping[str, str]) -> Readable:
-        """flags: of FFmpeg, unused. options: `offset`, `end_offset` name a range, `key` and `iv` AES-128 in hex.
+    def open(self, url: str, _flags: int, options: Mapping[str, str]) -> Readable:
+        """options: `offset`, `end_offset` name a range, `key` and `iv` AES-128 in hex."""
+        try:
+            return self._opened(url, options)
+        except (OSError, http.client.HTTPException, SourceError) as error:
+            self.failure = reason_of(error)
+            _LOG.warning("%s cannot be fetched: %s", redacted_url(url), self.failure)
+            return BytesIO()
 
-        Raises SourceError, OSError.
-        """
+    def _opened(self, url: str, options: Mapping[str, str]) -> Readable:
         plain = url.removeprefix(_ENCRYPTED).removeprefix("crypto:")
         if urlsplit(plain).scheme not in ("http", "https"):
-            raise SourceError(f"a playlist names {redacted_url(plain)}: only http:// and https:// are followed")
-        response = self._opener.open(_request(plain, options), timeout=self._timeout_s)
+            raise SourceError("only http:// and https:// are followed")
+        request = self._request(plain, options)
+        response = self._opener.open(request, timeout=self._timeout_s)
         if response is None:
-            raise SourceError(f"{redacted_url(plain)} redirects to something that is not followed")
+            raise SourceError("it redirects to something that is not followed")
+        if request.has_header("Range") and response.status != HTTPStatus.PARTIAL_CONTENT:
+            response.close()
+            raise SourceError("its server does not give parts of a file, which this playlist needs")
         if plain == url:
             return response  # type: ignore[no-any-return]
         return _Decrypted(response, bytes.fromhex(options["key"]), bytes.fromhex(options["iv"]))
 
-
-def _request(url: str, options: Mapping[str, str]) -> urllib.request.Request:
-    parts = urlsplit(url)
-    login, at, place = parts.netloc.rpartition("@")
-    request = urllib.request.Request(parts._replace(netloc=place).geturl())
-    if at:
-        # Not given on to where a redirect leads.
-        request.add_unredirected_header("Authorization", f"Basic {b64encode(unquote(login).encode()).decode()}")
-    first, end = options.get("offset", "0"), options.get("end_offset", "0")
-    if first != "0" or end != "0":
-        request.add_header("Range", f"bytes={first}-{int(end) - 1 if end != '0' else ''}")
-    return request
+    def _request(self, url: str, options: Mapping[str, str]) -> urllib.request.Request:
+        parts = urlsplit(url)
+        login, at, place = parts.netloc.rpartition("@")
+        if at:
+            user, _, password = login.partition(":")
+            # Of this origin only: it is not given on to where a redirect leads.
+            self._logins.add_password(None, f"{parts.scheme}://{place}/", unquote(user), unquote(password))
+        request = urllib.request.Request(parts._replace(netloc=place).geturl())
+        first, end = options.get("offset", "0"), options.get("end_offset", "0")
+        if first != "0" or end != "0":
+            request.add_header("Range", f"bytes={first}-{int(end) - 1 if end != '0' else ''}")
+        return request
 
 
 class _Decrypted:
