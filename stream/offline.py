@@ -21,6 +21,7 @@ from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.shape import are_alike
 from stream.stats import StageTimes
+from stream.twoway import TwoWaySession
 
 Maps = NDArray[np.float32]
 """float32 [N, h, w] at the network's size."""
@@ -37,8 +38,9 @@ ADVANCE = WINDOW - len(REPEATED)
 def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes | None = None) -> Iterator[DepthFrame]:
     """Depth of a clip, one depth frame for each frame, in order; holds at most two windows of frames.
 
-    session: a window graph of 32 frames with its input size fixed. Metric maps are joined as they are, relative ones
-        by scale and shift.
+    session: a window graph of 32 frames with its input size fixed. Relative maps of such a graph have a scale and a
+        shift of their own in each window, and are fitted onto those before; metric ones, and those of a network that
+        streams, which keeps its scale from window to window, are joined as they are.
     timings: receives the stages preprocess, infer and postprocess.
     Raises ValueError for a session of another window length; StepError when the engine fails.
     """
@@ -48,7 +50,9 @@ def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes
         )
     times = timings or StageTimes()
     windows = _Windows(iter(frames), session.spec, times)
-    joined = Joined(fits=session.spec.unit is Unit.RELATIVE)
+    # The fit's two far frames stand out of order in the window: a streaming network knows them less well than it knows
+    # its scale, so that fitting moved whole windows by several per cent.
+    joined = Joined(fits=session.spec.unit is Unit.RELATIVE and not isinstance(session, TwoWaySession))
     shown: DisplayRange | None = None
     before: Frame | None = None
     while windows.advance():

@@ -221,6 +221,8 @@ class ListSource:
 class ListSink:
     """Keeps what it is given. fail_at: number of the write that raises `error`; close_error: raised by close."""
 
+    kind = "list"
+
     def __init__(
         self, fail_at: int | None = None, error: Exception | None = None, close_error: Exception | None = None
     ) -> None:

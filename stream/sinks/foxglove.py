@@ -128,6 +128,8 @@ def _point_cloud(cloud: Cloud, time: Timestamp) -> PointCloud:
 class FoxgloveSink:
     """A server for Foxglove; slow viewers miss messages. Raises SinkError where it cannot listen."""
 
+    kind = "foxglove"
+
     __slots__ = ("_server", "_topics")
 
     def __init__(self, uri: FoxgloveServe, info: SourceInfo, rule: CloudRule) -> None:
@@ -164,6 +166,8 @@ class FoxgloveSink:
 
 class FoxgloveFileSink:
     """An MCAP file of the topics. A run without a frame leaves none. Raises SinkError."""
+
+    kind = "mcap"
 
     __slots__ = ("_file", "_topics", "_writer", "_written")
 

@@ -65,6 +65,8 @@ class Gray16Sink:
     A run without a single frame leaves no file. Raises SinkError.
     """
 
+    kind = "gray16"
+
     __slots__ = ("_container", "_file", "_meant", "_rate", "_scale", "_stream", "clipped")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:

@@ -31,6 +31,8 @@ class NpzSink:
     A run without a single frame leaves no file. Raises SinkError.
     """
 
+    kind = "npz"
+
     __slots__ = ("_file", "_first", "_fps", "_highest", "_lowest", "_maps", "_model", "_shape", "_times")
 
     def __init__(self, path: Path, info: SourceInfo, model: str) -> None:

@@ -51,6 +51,8 @@ _NANOSECONDS = Fraction(1, 10**9)
 class Ros2FileSink:
     """An MCAP file of ROS 2 messages. A run without a frame leaves none. Raises SinkError."""
 
+    kind = "ros2"
+
     __slots__ = ("_camera", "_compressed", "_file", "_image", "_observer", "_output", "_writer", "_written")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:

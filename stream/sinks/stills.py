@@ -79,6 +79,8 @@ class StillsSink:
     scale; code 0 is no value. Raises SinkError.
     """
 
+    kind = "stills"
+
     __slots__ = ("_codes", "_files", "_list")
 
     def __init__(self, path: Path) -> None:
@@ -168,6 +170,8 @@ class CloudSink:
     left_out: frames, behind the first, of a shape for which the camera is not known.
     Raises SinkError; CameraError and UnitError where there is no camera or no metres.
     """
+
+    kind = "clouds"
 
     __slots__ = ("_files", "_has_begun", "_rule", "left_out")
 

@@ -30,6 +30,8 @@ class VideoSink:
     A run without a single frame leaves no file. Raises SinkError.
     """
 
+    kind = "video"
+
     __slots__ = (
         "_audio",
         "_container",
