@@ -58,9 +58,10 @@ def build(
 
     Raises ModelError, UsageError or EngineError.
     """
-    network = _network(asked, settings, say, progress, machine)
-    say(f"{size_text(asked.size)} with {workshop.backend.label}: {workshop.why}")
-    return _make(network, asked.size, asked.options, asked.limit, workshop, settings.engines, say, progress)
+    with settings.using_home():
+        network = _network(asked, settings, say, progress, machine)
+        say(f"{size_text(asked.size)} with {workshop.backend.label}: {workshop.why}")
+        return _make(network, asked.size, asked.options, asked.limit, workshop, settings.engines, say, progress)
 
 
 def engine_of(

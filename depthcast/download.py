@@ -163,7 +163,9 @@ def _append(response: http.client.HTTPResponse, part: Path, start: int, total: i
             try:
                 file.write(chunk)
             except OSError as error:
-                raise PullError(f"{part} could not be written: {error.strerror}") from error
+                raise PullError(
+                    f"{part} could not be written: {error.strerror}; make room, or set DEPTHCAST_HOME to another folder"
+                ) from error
             done += len(chunk)
             progress(done, total)
     if total is not None and done < total:

@@ -12,7 +12,7 @@ from depthcast.dataouts import check_clouds
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.live import LiveRun
-from depthcast.outputs import Look, check_outputs, file_paths, is_live, opened_outputs
+from depthcast.outputs import Look, check_outputs, file_paths, is_live, left_behind_by_others, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
@@ -29,8 +29,11 @@ from stream.refine import refined
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, VideoSink
 from stream.sinks.repeated import Repeated
+from stream.sinks.segments import Segmented
 from stream.sinks.stills import CloudSink
 from stream.sources import Source, SourceInfo
+from stream.sources.file import FileSource
+from stream.sources.sound import Sound
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, SinkUri, SourceUri, TestIn
 
@@ -44,6 +47,7 @@ class Job:
     """What a person asked for, in full.
 
     output_fps: at most so many frames a second. A file is played at its own pace when an output is live.
+    segment_s: length of the files of a recording, in seconds; None: there is one.
     """
 
     source: SourceUri
@@ -54,6 +58,7 @@ class Job:
     output_fps: Fraction | None = None
     scene_cut: bool = True
     sensing: Sensing = NO_SENSING
+    segment_s: Fraction | None = None
 
     @property
     def played(self) -> SourceUri:
@@ -73,7 +78,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job whose source and network are open; `run` does it."""
+    """A job whose source and network are open; `run` does it. sound: the source's, for each output that wants it."""
 
     job: Job
     source: Source
@@ -82,6 +87,7 @@ class Prepared:
     timings: StageTimes
     settings: Settings
     ports: HttpPorts
+    sound: Callable[[], Sound | None]
     fit_notes: Sequence[str]
     """What is known by now of pictures that fit no network."""
 
@@ -92,10 +98,9 @@ class Prepared:
         stop: ends the run early; what is done by then is finished and kept.
         Raises StreamError or EngineError; no output is left then.
         """
-        job, uri = self.job, self.job.played
-        sound_of = uri.path if isinstance(uri, FileIn) else None
+        job = self.job
         with opened_outputs(
-            job.outputs, self.live, job.look, sound_of, self.settings, self.ports, job.sensing
+            job.outputs, self.live, job.look, self.sound, self.settings, self.ports, job.sensing, job.segment_s
         ) as sinks:
             stats = run(
                 self.source,
@@ -114,7 +119,7 @@ class Prepared:
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
         for outer in sinks:
-            sink = outer.sink if isinstance(outer, Repeated) else outer
+            sink = outer.sink if isinstance(outer, Repeated | Segmented) else outer
             if isinstance(sink, VideoSink) and sink.note:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
@@ -138,7 +143,9 @@ def prepared(
     ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
-    check_outputs(job.source, job.outputs, job.look.side_by_side)
+    check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
+    for line in left_behind_by_others(job.outputs, job.segment_s):
+        say(line)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
@@ -159,7 +166,8 @@ def prepared(
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
             fit_notes = steps.notes
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        yield Prepared(job, seen, LiveRun(info, spec, controls), estimate, timings, settings, ports, fit_notes)
+        live, sound = LiveRun(info, spec, controls), _sound_of(source)
+        yield Prepared(job, seen, live, estimate, timings, settings, ports, sound, fit_notes)
 
 
 def _over_windows(windows: ShapedSessions[WindowSession], info: SourceInfo) -> tuple[Estimate, ModelSpec, StageTimes]:
@@ -175,6 +183,11 @@ def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) 
     unit = refinement.check(spec.unit)
     check_clouds(file_paths(job.outputs), job.sensing, unit)
     return refined(estimate, refinement), replace(spec, unit=unit)
+
+
+def _sound_of(source: Source) -> Callable[[], Sound | None]:
+    """Gives an output its share of the sound; None for what has none."""
+    return source.sound if isinstance(source, FileSource) else lambda: None
 
 
 def _gap_s(rate: Fraction | None) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,7 +25,7 @@ HUB = "https://huggingface.co"
 class Settings:
     """Where things lie and where they come from.
 
-    home: folder of everything that is downloaded, exported or built (`DEPTHCAST_HOME`).
+    home: folder of everything that is downloaded, exported or built (`DEPTHCAST_HOME`); absolute.
     hub: base URL of the official weights (`DEPTHCAST_HUB`), without a slash at the end.
     ice_addresses: of this machine, offered to WebRTC peers; none: what is listened on (`DEPTHCAST_ICE_ADDRESSES`).
     ice_servers: `stun:HOST:PORT`, `turn:USER:PASSWORD@HOST:PORT` (`DEPTHCAST_ICE_SERVERS`); lists are parted by commas.
@@ -70,6 +71,34 @@ class Settings:
         """The API keys that `serve` asks for, as hashes."""
         return self.home / "keys"
 
+    @contextmanager
+    def using_home(self) -> Iterator[None]:
+        """Inside the block, a failure to use a file below `home` is a UsageError that says what to set."""
+        try:
+            yield
+        except OSError as error:
+            if (reason := self.home_fault(error)) is None:
+                raise
+            raise UsageError(reason) from error
+
+    def home_fault(self, error: OSError) -> str | None:
+        """What to say of a file in `home`, or a folder on the way there, that cannot be used; None for another's."""
+        path = Path(os.fsdecode(error.filename or ""))
+        if not path.is_absolute() or not (path.is_relative_to(self.home) or self.home.is_relative_to(path)):
+            return None
+        return (
+            f"{path}: {error.strerror or error}; models and engines are kept in {self.home}: "
+            "set DEPTHCAST_HOME to a folder that can be written to"
+        )
+
+    def home_is_usable(self) -> bool:
+        """It can be written to, or made."""
+        try:
+            there = next(folder for folder in (self.home, *self.home.parents) if folder.exists())
+        except OSError:
+            return False
+        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings of this process; UsageError where a variable makes no sense."""
@@ -77,9 +106,8 @@ class Settings:
         hub = values.get("DEPTHCAST_HUB", HUB).rstrip("/")
         if not hub.startswith(("https://", "http://")):
             raise UsageError(f"DEPTHCAST_HUB must begin with https:// or http://, got {redacted_url(hub)!r}")
-        home = values.get("DEPTHCAST_HOME", "")
         return cls(
-            Path(home).expanduser() if home else _user_cache(values) / "depthcast",
+            _home(values),
             hub,
             _addresses(values.get("DEPTHCAST_ICE_ADDRESSES", "")),
             _ice_servers(values.get("DEPTHCAST_ICE_SERVERS", "")),
@@ -89,6 +117,16 @@ class Settings:
             api_key=values.get("DEPTHCAST_API_KEY") or None,
             authorities=_file(values, "DEPTHCAST_CA_FILE"),
         )
+
+
+def _home(values: Mapping[str, str]) -> Path:
+    """Absolute, for a process that changes its folder."""
+    text = values.get("DEPTHCAST_HOME", "")
+    try:
+        home = Path(text).expanduser() if text else _user_cache(values) / "depthcast"
+    except RuntimeError as error:
+        raise UsageError(f"DEPTHCAST_HOME is {text}, and there is no such user: name a folder") from error
+    return home.absolute()
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -128,7 +166,17 @@ def _count(values: Mapping[str, str], name: str, plain: int, least: int, most: i
 
 def _user_cache(values: Mapping[str, str]) -> Path:
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
+        return _user_home() / "Library" / "Caches"
     if sys.platform == "win32":
-        return Path(values.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path(values.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return Path(values.get("LOCALAPPDATA") or _user_home() / "AppData" / "Local")
+    # Relative ones are to be ignored (XDG Base Directory Specification).
+    cache = Path(values.get("XDG_CACHE_HOME") or "")
+    return cache if cache.is_absolute() else _user_home() / ".cache"
+
+
+def _user_home() -> Path:
+    """The root for a user who has none, as container engines have it: what needs no files there runs."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(Path.cwd().anchor)

@@ -24,7 +24,7 @@ from depthcast.errors import UsageError
 from depthcast.job import Job
 from depthcast.many import NamedJob
 from depthcast.models import NANO, find
-from depthcast.outputs import Look, check_outputs
+from depthcast.outputs import Look, check_outputs, segment_length
 from depthcast.plan import Engine, Precision, Wanted
 from depthcast.sensing import Sensing
 from stream.calibration import read_camera
@@ -119,6 +119,7 @@ OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "resolution": _choice(*Resolution),
         "max-frames": _number(1),
         "output-fps": _rate,
+        "segment": _written(segment_length),
         "side-by-side": _flag,
         "threads": _number(1),
         "scene-cut": _flag,
@@ -205,7 +206,7 @@ def _job(file: _File, name: str, table: Mapping[str, object], general: Mapping[s
         source = parse_source(values["source"])
         key = "output"
         outputs = tuple(parse_sink(text) for text in values["output"])
-        check_outputs(source, outputs, values.get("side-by-side", False))
+        check_outputs(source, outputs, values.get("side-by-side", False), values.get("segment"))
         key = "model"
         wanted = _wanted(values)
     except (UriError, UsageError) as error:
@@ -216,7 +217,7 @@ def _job(file: _File, name: str, table: Mapping[str, object], general: Mapping[s
         values.get("side-by-side", False),
     )
     bounds = values.get("max-frames"), values.get("output-fps"), values.get("scene-cut", True)
-    return NamedJob(name, Job(source, outputs, wanted, look, *bounds, _sensing(values)))
+    return NamedJob(name, Job(source, outputs, wanted, look, *bounds, _sensing(values), values.get("segment")))
 
 
 def _sensing(values: Mapping[str, Any]) -> Sensing:

@@ -57,8 +57,8 @@ def run(
 ) -> Stats:
     """Drive a source through an estimate into sinks until the source ends or `stop` is set.
 
-    The sinks are closed at the end (their files are finished), aborted when anything fails. A live source is closed
-    when the run ends, in whatever way; any other is left open.
+    The sinks are closed at the end (their files are finished), aborted when anything fails. The source is closed when
+    the run ends, in whatever way.
     estimate: one frame at a time (`DepthEstimator.step`), or `OverFrames`; runs in the calling thread.
     progress: called in the calling thread at most ten times a second, and once after the last frame.
     stop: ends the run after what is in flight; looked at between two frames, and while a live source sends none.
@@ -204,25 +204,21 @@ class _Run:
     def _arriving(self, progress: Callable[[Stats], None] | None) -> Iterator[Frame]:
         """The frames as they come; meanwhile looks for a wish to stop and holds the picture of an absent source."""
         is_live = self._source.info.live
-        waits = 0
         while True:
-            if self._stop.is_set() and is_live:
+            if self._stop.is_set():
                 self._source.close()
             try:
                 frame = self._frames.take(self._look_every_s)
                 if not (is_live and self._controls.paused):
-                    waits = 0
                     yield frame
                     continue
             except MailboxClosed:
                 return
             except TimeoutError:
-                waits += 1
+                pass
             if is_live:
                 self._hold(time.monotonic_ns())
                 self._report(progress)
-            elif self._stop.is_set() and waits * self._look_every_s >= _LEAVE_S:
-                return  # The file is one that waits for its writer.
 
     def _hold(self, now_ns: int) -> None:
         """Show the last map again, once it is old and has not just been shown."""
@@ -267,9 +263,7 @@ class _Run:
         self._leave_source()
 
     def _leave_source(self) -> None:
-        """End a live source: its next frame may never come. A file's capture ends between two frames."""
-        if not self._source.info.live:
-            return
+        """End the source: its next frame may never come."""
         try:
             self._source.close()
         except Exception:  # a thread's boundary: there is an error to be told already, or an end

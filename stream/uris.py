@@ -26,8 +26,10 @@ FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
+STANDARD_INPUT = Path("/dev/stdin")
 _INSECURE = "insecure"
 _ESCAPES = "/ ? # @ in a password are written %2F %3F %23 %40"
+_STREAMS = (Path("-"), Path("/dev/stdout"), Path("/dev/stderr"), Path("/dev/fd/1"))
 
 
 class Transport(StrEnum):
@@ -74,7 +76,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class FileIn:
-    """A video file. loop: from the start again at its end; realtime: at its own pace, as a camera would."""
+    """A video file or a pipe. loop: from the start again at its end; realtime: at its own pace, as a camera would."""
 
     path: Path
     loop: bool = False
@@ -206,6 +208,8 @@ def parse_source(text: str) -> SourceUri:
             return _camera(text)
         case "test":
             return _test(text)
+        case None if text == "-":
+            return FileIn(STANDARD_INPUT)
         case None if re.fullmatch(r"/dev/video[0-9]+", text):
             return CameraIn(text)
         case None if text:
@@ -243,6 +247,8 @@ def parse_sink(text: str) -> SinkUri:
 
 
 def _file_out(path: Path) -> FileOut:
+    if path in _STREAMS:
+        raise UriError("depth is not written to standard output: name a file, such as depth.mp4 or depth.mkv")
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
     if path.suffix.lower() in numbered.SUFFIXES and not numbered.is_numbered(path):

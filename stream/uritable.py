@@ -15,12 +15,17 @@ class Row:
 
 
 SOURCES = (
-    Row("PATH", "street.mp4", "a video file"),
+    Row(
+        "PATH",
+        "street.mp4",
+        "a video file, or a pipe such as `<(…)`",
+    ),
     Row(
         "file://PATH?loop=1&realtime=1",
         "file:///videos/street.mp4?loop=1&realtime=1",
         "the same; `loop` starts again at its end, `realtime` plays at its own pace, dropping what comes too fast",
     ),
+    Row("-", "-", "a video that is piped into standard input"),
     Row(
         "rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH",
         "rtsp://user:secret@192.0.2.1/stream1?channel=1",

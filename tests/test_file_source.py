@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.preprocess import to_rgb
-from stream.sources.file import FileClock, FileSource
+from stream.sources.file import FileSource
+from stream.sources.times import FileClock
 from tests.videos import gray_levels, write_sound, write_video
 
 

@@ -35,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 CAMERA = Remote("rtsp", "192.0.2.1", None, "/stream1", "channel=1", Login("user", "secret"))
 SOURCE_EXAMPLES: dict[str, SourceUri] = {
     "street.mp4": FileIn(Path("street.mp4")),
+    "-": FileIn(Path("/dev/stdin")),
     "file:///videos/street.mp4?loop=1&realtime=1": FileIn(Path("/videos/street.mp4"), loop=True, realtime=True),
     "rtsp://user:secret@192.0.2.1/stream1?channel=1": RtspIn(CAMERA),
     "rtsp://192.0.2.1/stream1#udp": RtspIn(Remote("rtsp", "192.0.2.1", None, "/stream1"), Transport.UDP),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -131,7 +132,9 @@ class AsyncClient:
 
     async def _ask(self, ask: Ask) -> httpx.Response:
         url = place_of(self._base, ask.path)
-        with content_of(ask) as content:
+        with ExitStack() as opened:
+            # A pipe is read to its end there.
+            content = await asyncio.to_thread(opened.enter_context, content_of(ask))
             return await self._http.request(ask.method, url, headers=self._headers(url), **content)
 
     async def _save(self, url: str, path: Path) -> Path:

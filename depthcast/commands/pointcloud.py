@@ -24,6 +24,7 @@ from stream.recorded import RecordedDepth, read
 from stream.sinks.numbered import is_numbered
 from stream.sinks.stills import NumberedFiles
 from stream.sources.file import FileSource
+from stream.uris import STANDARD_INPUT
 
 
 def pointcloud(
@@ -45,6 +46,7 @@ def pointcloud(
     if suffix not in WRITERS or not is_numbered(output):
         raise UsageError(f"clouds are numbered .ply or .pcd files, such as clouds/%06d.ply; got {output}")
     keeps_rows = suffix == ".pcd" if organised is None else organised
+    recording = STANDARD_INPUT if recording == Path("-") else recording
     files = NumberedFiles(output)
     points: list[int] = []
     for depth, image in _frames(recording, picture, frame):
@@ -71,7 +73,7 @@ def _frames(
     if picture is None:
         yield from ((depth, None) for depth in read(recording) if only in (None, depth.index))
         return
-    with FileSource(picture) as source:
+    with FileSource(STANDARD_INPUT if picture == Path("-") else picture) as source:
         for depth, frame in zip(read(recording), source, strict=False):
             if only in (None, depth.index):
                 yield depth, to_rgb(frame.picture, *depth.depth.shape)

@@ -26,7 +26,7 @@ from depthcast.commands.streams import run_streams
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
-from depthcast.outputs import Look
+from depthcast.outputs import Look, segment_length
 from depthcast.plan import Engine, Mode, Precision, Wanted
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
@@ -69,6 +69,14 @@ OutputFps = Annotated[
 ]
 SideBySide = Annotated[bool, typer.Option("--side-by-side", help="The picture beside its depth.")]
 SceneCut = Annotated[bool, typer.Option("--scene-cut/--no-scene-cut", help="Start anew at hard cuts.")]
+Segment = Annotated[
+    Fraction | None,
+    typer.Option(
+        parser=segment_length,
+        metavar="TIME",
+        help="A new file every so often: 30s, 10m, 1h. Names: night-%03d.mp4, night-%H%M.mp4, or night-001.mp4 and on.",
+    ),
+]
 LargestSize = Annotated[Resolution, typer.Option(help="Of the video; auto keeps the input's up to 1080p.")]
 
 
@@ -95,6 +103,7 @@ def run(
     resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     output_fps: OutputFps = None,
+    segment: Segment = None,
     side_by_side: SideBySide = False,
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -116,7 +125,7 @@ def run(
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     look = Look(colormap, resolution, side_by_side)
     sensing = sensing_of(camera, undistort, unit, limits, scale_to, cloud)
-    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing, segment)
     _run_one(job, metrics)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -13,6 +15,8 @@ from starlette.responses import Response
 
 from depthcast.service.answers import Json
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM_LATER_S = "60"
 _LOG = logging.getLogger(__name__)
 _TITLES = {
     "invalid_params": "Invalid parameters supplied, please check your request and try again.",
@@ -76,6 +80,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DispatchError, _undispatched)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OSError, _unwritten)
+    app.add_exception_handler(sqlite3.Error, _unwritten)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -103,6 +109,21 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return await request_validation_exception_handler(request, error)
     first = error.errors()[0]
     return Json(envelope("invalid_params", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"), 400)
+
+
+async def _unwritten(request: Request, error: Exception) -> Response:
+    """A disk that is full, under the queue or under files, is the operator's to mend; the client may come again."""
+    if not _is_full(error):
+        return await _failed(request, error)
+    _LOG.error("%s %s: the disk is full", request.method, request.url.path)
+    detail = "the service has no room on its disk at present; try again later"
+    return Json(envelope("service_unavailable", detail), 503, {"Retry-After": _ROOM_LATER_S})
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 async def _failed(request: Request, error: Exception) -> Response:

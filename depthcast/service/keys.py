@@ -114,7 +114,7 @@ def read_keys(path: Path) -> Keys:
     except FileNotFoundError:
         return Keys()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the keys in {path} cannot be read: {error}") from error
+        raise UsageError(f"the keys in {path} cannot be read: {error}; DEPTHCAST_HOME says where they are") from error
     entries = []
     for number, line in enumerate(lines, 1):
         found = _LINE.fullmatch(line)

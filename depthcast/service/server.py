@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from depthcast.errors import UsageError
 from depthcast.service.logs import make_discreet
+from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 
 _STARTING_S = 30.0
 _LEAVING_S = 3
@@ -49,7 +52,7 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
 def serve_until_stopped(
     app: FastAPI, host: str, port: int, on_stop: Callable[[], None] | None = None, leaving_s: int = _LEAVING_S
 ) -> None:
-    """Serve the application in the calling thread until Ctrl-C or SIGTERM. Raises UsageError as `serving` does.
+    """Serve the application in the calling thread until Ctrl-C, SIGTERM or SIGHUP. Raises UsageError as `serving` does.
 
     on_stop: called at the first of these, while requests are still being answered. leaving_s: given to those.
     """
@@ -59,13 +62,30 @@ def serve_until_stopped(
         make_discreet("", "uvicorn")
         server = _Told(config, on_stop or (lambda: None))
         try:
-            server.run([listener])
+            with _hanging_up(server):
+                server.run([listener])
         except (KeyboardInterrupt, SystemExit):
             # uvicorn raises its signal again when all is closed: then nothing is left to be interrupted.
             if not server.started:
                 raise
         if not server.started:
             raise UsageError(_NOT_STARTED)
+
+
+@contextmanager
+def _hanging_up(server: uvicorn.Server) -> Iterator[None]:
+    """Inside the block SIGHUP ends the server as SIGTERM does, which uvicorn knows by itself."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        leave_terminal()
+        server.handle_exit(number, frame)
+
+    before = {number: signal.signal(number, stop) for number in finishing_signals() if is_hangup(number)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Told(uvicorn.Server):

@@ -25,12 +25,14 @@ from stream.errors import SourceError
 from stream.frame import DepthFrame
 from stream.sinks.fit import map_in
 from stream.sinks.unfinished import Unfinished
+from stream.sinks.video import has_picture
 from stream.sources import SourceInfo
 
 _TOP = 65535
 _METRES_PER_CODE = 0.001
 _HEADROOM = 4.0
 _UNKNOWN_RATE = Fraction(30)
+_MOST_TOGETHER = 12
 _SLICED_FROM = 16
 """Pixels of a side; FFV1 does not divide smaller pictures."""
 
@@ -70,20 +72,23 @@ class Gray16Sink:
     __slots__ = ("_container", "_file", "_meant", "_rate", "_scale", "_stream", "clipped")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
-        self._file = Unfinished(path)
+        self._file = Unfinished(path, has_picture)
         self._rate = info.rate or _UNKNOWN_RATE
         self._scale: Gray16Scale | None = None
         self._meant = info.size
         self.clipped = 0
         try:
             with self._file.errors():
-                self._container = av.open(f"file:{self._file.temporary}", "w", format="matroska")
+                options = {"flush_packets": "1"}
+                self._container = av.open(self._file, "w", format="matroska", container_options=options)
             slices = "4" if min(info.height, info.width) >= _SLICED_FROM else "1"
             options = {"level": "3", "slices": slices, "slicecrc": "1"}
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
             context.width, context.height = info.width, info.height
             context.pix_fmt, context.time_base = "gray16le", info.time_base
+            # What reaches the disk together: no more than a second.
+            context.gop_size = min(_MOST_TOGETHER, max(1, round(self._rate)))
         except BaseException:
             self._file.discard()
             raise
@@ -117,14 +122,15 @@ class Gray16Sink:
             return
         with self._file.errors():
             self._container.mux(self._stream.encode(None))
-            self._container.close()
+            with self._file.finishing():
+                self._container.close()
         self._file.commit()
 
     def abort(self) -> None:
         """Drop the file."""
+        self._file.discard()
         with suppress(OSError, av.FFmpegError):
             self._container.close()
-        self._file.discard()
 
 
 def read_gray16(path: Path) -> Iterator[NDArray[np.float32]]:

@@ -46,7 +46,7 @@ class SourceInfo:
 
 
 class Source(Protocol):
-    """Frames in order of presentation. A live source's `close` may come from another thread: it ends the iteration."""
+    """Frames in order of presentation. `close` may come from another thread: it ends the iteration."""
 
     @property
     def info(self) -> SourceInfo:

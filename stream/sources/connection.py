@@ -21,7 +21,9 @@ from engines.closing import Closing
 from stream.errors import SourceError
 from stream.pacing import has_end
 from stream.reasons import reason_of
-from stream.sources.file import FileClock, clock_of
+from stream.sources.file import clock_of, presentation_of
+from stream.sources.progressive import Deinterlacer
+from stream.sources.times import FileClock, Shown
 from stream.sources.upright import Upright
 from stream.sources.verified import VerifiedWeb
 
@@ -105,6 +107,8 @@ class Connection(Closing):
             self._ahead: deque[Packet] = deque()
             self._packets = self._received()
             self.upright = Upright()
+            self.deinterlacer = Deinterlacer()
+            self._order = presentation_of(self._container, self._video)
             pictures = self._decoded()
             self.first = self._first_of(pictures)
             self.pictures: Iterator[av.VideoFrame] = chain((self.first,), pictures)
@@ -194,6 +198,8 @@ class Connection(Closing):
         while packet := self._ahead.popleft() if self._ahead else next(self._packets, None):
             if not came and time.monotonic() - self._began_s > self._longest_wait_s():
                 return
+            if self._order.by_decoding and packet.size:
+                self._order.sending(packet)
             try:
                 pictures = packet.decode()
             except av.FFmpegError:
@@ -204,7 +210,15 @@ class Connection(Closing):
                 assert isinstance(picture, av.VideoFrame)
                 came = True
                 self._damage += picture.is_corrupt
-                yield self.upright.turned(picture)
+                yield from self._finished(self._order.shown(picture, self._order.by_decoding))
+        yield from self._finished(self._order.rest())
+        yield from map(self.upright.turned, self.deinterlacer.rest())
+
+    def _finished(self, pictures: Iterator[Shown]) -> Iterator[av.VideoFrame]:
+        """With their times, whole, and upright."""
+        for shown in pictures:
+            shown.picture.pts = shown.pts
+            yield from map(self.upright.turned, self.deinterlacer.progressive(shown.picture))
 
     def _longest_wait_s(self) -> float:
         """For the first picture, while packets come. Of motion JPEG every picture is a key picture."""

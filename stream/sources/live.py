@@ -83,7 +83,7 @@ class LiveSource(Closing):
             audio=False,
             name=name,
             turned=connection.upright.degrees,
-            notes=notes if facts.has_sound else (),
+            notes=(*(notes if facts.has_sound else ()), *connection.deinterlacer.notes),
         )
 
     def _read(self, connection: Connection) -> None:

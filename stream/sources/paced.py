@@ -11,19 +11,23 @@ from types import TracebackType
 from typing import Self
 
 from engines.closing import Closing
+from stream.errors import SourceError
 from stream.frame import Frame
 from stream.pacing import Pace
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
+from stream.sources.pipe import is_pipe, name_of
 
 
 class Looped(Closing):
-    """A file from its start again whenever it ends; times go on rising."""
+    """A file from its start again whenever it ends; times go on rising. Raises SourceError, as for a pipe."""
 
     reconnects = 0
     __slots__ = ("_file", "_path", "damaged")
 
     def __init__(self, path: Path) -> None:
+        if is_pipe(path):
+            raise SourceError(f"{name_of(path)} can be read once only: leave out loop=1, or give a file")
         self._path = path
         self._file = FileSource(path)
         self.damaged = 0
