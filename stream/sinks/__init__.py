@@ -20,7 +20,10 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still held and give the output its final name. Raises SinkError; then call `abort`."""
+        """Write what is still held and give the output its final name; harmless when repeated.
+
+        Raises SinkError; then call `abort`.
+        """
         ...
 
     def abort(self) -> None:

@@ -204,6 +204,8 @@ class FoxgloveFileSink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if not self._written:
             self.abort()
             return

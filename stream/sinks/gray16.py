@@ -117,6 +117,8 @@ class Gray16Sink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if self._scale is None:
             self.abort()
             return

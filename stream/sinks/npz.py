@@ -61,6 +61,8 @@ class NpzSink:
 
     def close(self) -> None:
         """Write the archive and give it its name."""
+        if self._file.is_over:
+            return
         if self._head is None:
             self.abort()
             return
