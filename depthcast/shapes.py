@@ -70,7 +70,7 @@ class ShapedSessions(Generic[Opened]):
             held = next((one for one in self._held if one.size == route.size), None)
             if held is None:
                 if self._held and not self._waits:
-                    _require_ready(route)
+                    _require_ready(route, self._wanted)
                 held = self._opened(route.size, (height, width))
         except (DepthcastError, EngineError, StreamError) as error:
             if not self._held:
@@ -113,7 +113,7 @@ class ShapedSessions(Generic[Opened]):
         self.__exit__(None, None, None)
 
 
-def _require_ready(route: Route) -> None:
+def _require_ready(route: Route, wanted: Wanted) -> None:
     """Raise DepthcastError where the network must first be exported, or its engine built."""
     made = route.engine is Engine.TORCH or (route.network is not None and is_stored(route.network))
     if made and route.accelerator is not None:
@@ -124,7 +124,7 @@ def _require_ready(route: Route) -> None:
         command = "build" if route.accelerator is not None else "export"
         raise DepthcastError(
             f"there is no network of {size_text(route.size)} yet, and a live stream does not wait for one: "
-            f"run `depthcast {command} --size {size_text(route.size)}` beforehand"
+            f"run `depthcast {command} {wanted.model.pull_options} --size {size_text(route.size)}` beforehand"
         )
 
 

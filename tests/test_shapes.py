@@ -245,7 +245,7 @@ def test_a_live_stream_does_not_wait_for_an_export(tmp_path: Path, monkeypatch: 
             assert (sessions.session_for(*STANDING) is first) is not waits
         assert lending.opened == opened
     (note,) = sessions.notes
-    assert "a live stream does not wait for one: run `depthcast export --size 924x462` beforehand" in note
+    assert "a live stream does not wait for one: run `depthcast export VDA-Small --size 924x462` beforehand" in note
 
 
 def alone(path: Path, size: tuple[int, int], seed: int, mode: str) -> list[NDArray[np.float32]]:
