@@ -27,7 +27,7 @@ from stream.offline import offline_by_shape
 from stream.pipeline import Estimate, OverFrames, run
 from stream.refine import refined
 from stream.sinks import Sink
-from stream.sinks.file import Gray16Sink, VideoSink
+from stream.sinks.file import Gray16Sink, NpzSink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sinks.segments import Segmented
 from stream.sinks.stills import CloudSink
@@ -124,6 +124,8 @@ class Prepared:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
                 yield f"{sink.clipped} frames have values beyond what 16 bits hold; those were set to the largest"
+            if isinstance(sink, Gray16Sink | NpzSink) and sink.barred:
+                yield f"{sink.barred} frames of another shape stand between bars: the recording's camera is not theirs"
             if isinstance(sink, CloudSink) and sink.left_out:
                 yield f"{sink.left_out} frames have no point cloud: the camera is not known for pictures of their shape"
 

@@ -397,6 +397,21 @@ def test_clouds_of_pictures_whose_camera_is_not_known_are_left_out_and_counted(t
     )
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.mkv", "%03d.png", "%03d.exr"])
+def test_a_recording_gives_no_frame_the_camera_of_another_shape(turned: Path, tmp_path: Path, name: str) -> None:
+    wanted = Wanted(find(NANO), checkpoint=tiny_network(tmp_path), input_size=SMALL, threads=1)
+    camera = Camera(Intrinsics(48, 96, 80, 80, 47.5, 23.5))
+    job = Job(parse_source(str(turned)), (parse_sink(str(tmp_path / name)),), wanted, Look(), sensing=Sensing(camera))
+    with prepared(job, Settings(tmp_path), print) as ready:
+        notes = ready.run().notes
+    known = [one.intrinsics is not None for one in depthcast.read(tmp_path / name)]
+    if name.startswith("%"):
+        assert known == [True] * COUNT + [False] * COUNT + [True] * COUNT
+    else:
+        # One camera for all: those that it is not for are told.
+        assert f"{COUNT} frames of another shape stand between bars: the recording's camera is not theirs" in notes
+
+
 def test_an_estimator_of_one_session_says_that_it_stretches(caplog: pytest.LogCaptureFixture) -> None:
     with DepthEstimator(FakeSession()) as estimator:
         estimator.step(clip(1)[0])

@@ -23,6 +23,7 @@ from engines.spec import Unit
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
+from stream.shape import are_alike
 from stream.sinks.fit import map_in
 from stream.sinks.unfinished import Unfinished
 from stream.sinks.video import has_picture
@@ -63,20 +64,22 @@ class Gray16Scale:
 class Gray16Sink:
     """Writes every depth frame at the first one's size; `clipped` counts the frames with values beyond the top code.
 
-    Maps of another shape keep it, between bars of code 0.
+    Maps of another shape keep it, between bars of code 0; `barred` counts them where the camera is told, which is not
+    theirs.
     A run without a single frame leaves no file. Raises SinkError.
     """
 
     kind = "gray16"
 
-    __slots__ = ("_container", "_file", "_meant", "_rate", "_scale", "_stream", "clipped")
+    __slots__ = ("_container", "_file", "_has_camera", "_meant", "_rate", "_scale", "_stream", "barred", "clipped")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file = Unfinished(path, has_picture)
         self._rate = info.rate or _UNKNOWN_RATE
         self._scale: Gray16Scale | None = None
         self._meant = info.size
-        self.clipped = 0
+        self._has_camera = False
+        self.barred = self.clipped = 0
         try:
             with self._file.errors():
                 options = {"flush_packets": "1"}
@@ -99,6 +102,7 @@ class Gray16Sink:
             return
         if self._scale is None:
             self._scale = scale_for(depth_frame)
+            self._has_camera = depth_frame.intrinsics is not None
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
@@ -108,6 +112,7 @@ class Gray16Sink:
             )
         context = self._stream.codec_context
         depth = map_in(depth_frame.depth, (context.height, context.width), self._meant)
+        self.barred += self._has_camera and not are_alike(self._meant, depth_frame.frame.size)
         codes = self._scale.encode(depth)
         self.clipped += bool(np.any(codes == _TOP))
         picture = av.VideoFrame.from_ndarray(codes, format="gray16le")
