@@ -27,15 +27,18 @@ from depthcast.sensing import Sensing
 from depthcast.settings import Settings
 from depthcast.shapes import KEPT, ShapedSessions, own_steps
 from engines.errors import EngineError
+from engines.onnx import OnnxSession
 from engines.session import Session
 from engines.spec import ModelSpec, sha256_of
 from stream.camera import Camera, Intrinsics
 from stream.estimator import DepthEstimator
+from stream.frame import DepthFrame
 from stream.preprocess import network_size
 from stream.refine import Refinement
 from stream.shape import are_alike, fitted
 from stream.sinks.gray16 import read_gray16
 from stream.uris import parse_sink, parse_source
+from tests.cameras import MjpegCamera, jpeg
 from tests.fakes import FakeSession, clip, frame, spec, textured
 from tests.tiny import SPEC, tiny_network
 from tests.videos import write_video
@@ -280,6 +283,25 @@ def test_open_and_the_camera_loop_follow_as_well(turned: Path) -> None:
             depth = stream.step(rgb, time_s=n / 30)
             assert depth.depth.shape == map_.shape
             assert depth.reset is (n % COUNT == 0)
+
+
+def test_a_live_camera_that_is_turned_keeps_its_stream(tmp_path: Path) -> None:
+    lying, standing = ([jpeg(image) for image in images(size)] for size in (LYING, STANDING))
+    seen: dict[tuple[int, ...], DepthFrame] = {}
+    with MjpegCamera(lying) as camera, depthcast.open(camera.url, checkpoint=tiny_network(tmp_path)) as reader:
+        for depth in reader:
+            if depth.stale:
+                continue
+            seen.setdefault(depth.depth.shape, depth)
+            if len(seen) == 1:
+                camera.pictures[:] = standing
+            if len(seen) == 2:
+                break
+    assert list(seen) == [LYING, STANDING]
+    assert seen[STANDING].reset
+    with DepthEstimator(OnnxSession(tiny_network(tmp_path), network_size(SPEC, *STANDING))) as fresh:
+        wanted = fresh.step(seen[STANDING].frame).depth
+    np.testing.assert_allclose(seen[STANDING].depth, wanted, atol=1e-5)
 
 
 def test_files_keep_their_size_and_show_a_turned_picture_between_bars(turned: Path, tmp_path: Path) -> None:
