@@ -92,11 +92,11 @@ class Prepared:
     """What is known by now of pictures that fit no network."""
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
-        """Do it; the outputs appear under their names when they are complete, and not at all without a frame.
+        """Do it; the outputs appear under their names when they are finished, and not at all without a frame.
 
         progress: told the figures so far, about ten times a second.
         stop: ends the run early; what is done by then is finished and kept.
-        Raises StreamError or EngineError; no output is left then.
+        Raises StreamError or EngineError; no output is left then, but what a full disk ended, and those beside it.
         """
         job = self.job
         with opened_outputs(
@@ -145,9 +145,7 @@ def prepared(
     ports: HTTP servers that source and outputs may share with what is mounted there already.
     Raises DepthcastError, StreamError or EngineError.
     """
-    check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
-    for line in left_behind_by_others(job.outputs, job.segment_s):
-        say(line)
+    _check(job, say)
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
@@ -177,6 +175,12 @@ def _over_windows(windows: ShapedSessions[WindowSession], info: SourceInfo) -> t
     timings = StageTimes()
     spec = windows.session_for(*info.size).spec
     return OverFrames(lambda frames: offline_by_shape(frames, windows.session_for, timings)), spec, timings
+
+
+def _check(job: Job, say: Say) -> None:
+    check_outputs(job.source, job.outputs, job.look.side_by_side, job.segment_s)
+    for line in left_behind_by_others(job.outputs, job.segment_s):
+        say(line)
 
 
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:

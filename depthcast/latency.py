@@ -138,7 +138,7 @@ def measure(wish: Wish, settings: Settings, say: Callable[[str], None]) -> Laten
         assert callable(ready.estimate)
         estimate = _stamped(ready.estimate, stamps)
         with (
-            opened_outputs(job.outputs, ready.live, job.look, None, settings, ready.ports) as sinks,
+            opened_outputs(job.outputs, ready.live, job.look, ready.sound, settings, ready.ports) as sinks,
             _watched(wish.transport, view, wish.hold_ms) as viewer,
         ):
             watching = threading.Thread(target=_note, args=(viewer, stamps, stop, wish.seconds))

@@ -12,6 +12,7 @@ from math import inf
 
 from engines.errors import StepError
 from stream.controls import Controls
+from stream.errors import CutRecordingError, SinkError
 from stream.frame import DepthFrame, Frame, after, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import Rhythm
@@ -292,8 +293,10 @@ class _Run:
                 del waiting[label]
             except BaseException as error:
                 self._error = error
+        # Where a full disk has ended one recording, which is kept, those beside it are finished.
+        keeps = isinstance(self._error, CutRecordingError)
         for label, sink in waiting.items():
-            if label in busy:
+            if label in busy or (keeps and _is_closed(sink)):
                 continue
             try:
                 sink.abort()
@@ -326,3 +329,12 @@ class _Run:
         if isinstance(sink, Watched):
             return SinkStats(label, len(outbox), outbox.dropped + sink.dropped, sink.viewers, sink.sent_bytes)
         return SinkStats(label, len(outbox), outbox.dropped)
+
+
+def _is_closed(sink: Sink) -> bool:
+    """Finish an output, if that can be done."""
+    try:
+        sink.close()
+    except SinkError:
+        return False
+    return True

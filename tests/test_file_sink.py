@@ -29,6 +29,7 @@ from stream.pipeline import run
 from stream.recorded import read
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink, fit_resolution, read_gray16
+from stream.sinks.stills import StillsSink
 from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
 from stream.sources.file import FileSource
@@ -335,7 +336,9 @@ def test_a_disk_that_is_full_at_once_is_one_clear_error_and_leaves_nothing(tmp_p
 @pytest.mark.parametrize(
     ("name", "size", "at_least"), [("a.mp4", 100_000, 30), ("a.mkv", 100_000, 12), ("a.npz", 99_000, 8)]
 )
-def test_a_disk_that_fills_up_leaves_what_was_recorded(tmp_path: Path, name: str, size: int, at_least: int) -> None:
+def test_a_disk_that_fills_up_leaves_what_was_recorded(
+    tmp_path: Path, name: str, size: int, at_least: int, caplog: pytest.LogCaptureFixture
+) -> None:
     sink = KINDS[name](tmp_path / name)
     part = name.replace(".", ".part.")
     with files_of_at_most(size), pytest.raises(SinkError, match=f"recorded until then is in {part}"):  # noqa: PT012
@@ -349,6 +352,7 @@ def test_a_disk_that_fills_up_leaves_what_was_recorded(tmp_path: Path, name: str
         back = list(read(tmp_path / part))
         seen = [one.time_s for one in back]
         np.testing.assert_allclose(back[-1].depth, noise(len(back) - 1).depth, atol=1e-4)
+        assert f"{part} was cut off while it was recorded: it holds {len(back)} whole maps" in caplog.text
     assert len(seen) >= at_least
     assert [round(time * 30) for time in seen] == list(range(len(seen)))
 
@@ -439,3 +443,22 @@ def test_a_stopped_run_leaves_playable_files(tmp_path: Path) -> None:
     assert len(pictures(tmp_path / "a.mp4")) == stats.frames_out >= 6
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["shape"][0] == stats.frames_out
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "深"])
+def test_numbered_pictures_may_have_long_names(tmp_path: Path, letter: str) -> None:
+    folder = tmp_path
+    for size in range(230, 258):
+        stem = (letter * size).encode()[: size - 8].decode("utf-8", "ignore")
+        path = folder / f"{'x' * (size - 8 - len(stem.encode()))}{stem}%04d.png"
+        index = path.name.replace("%04d.png", "frames.jsonl")
+        if max(size, len(index.encode())) > 255:
+            with pytest.raises(SinkError, match="at most 255"):
+                StillsSink(path)
+            assert not list(folder.iterdir())
+            continue
+        write_all(StillsSink(path), [np.ascontiguousarray(RAMP)])
+        assert sorted(os.listdir(folder)) == sorted([path.name % 0, index])
+        assert len(list(read(path))) == 1
+        for one in folder.iterdir():
+            one.unlink()

@@ -15,7 +15,7 @@ import pytest
 
 from engines.errors import StepError
 from stream.controls import Controls, steered
-from stream.errors import SinkError, SourceError
+from stream.errors import CutRecordingError, SinkError, SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
 from stream.offline import offline
@@ -107,6 +107,14 @@ def test_an_error_while_closing_aborts_the_sinks_not_yet_closed() -> None:
         run(ListSource(clip(3)), step().step, sinks)
     assert [sink.closed for sink in sinks] == [True, False, False]
     assert [sink.aborted for sink in sinks] == [False, True, True]
+
+
+def test_a_recording_that_a_full_disk_ends_is_kept_and_the_others_are_finished() -> None:
+    full = CutRecordingError("cannot write a.mkv: the disk is full", "a.part.mkv")
+    sinks = [ListSink(), ListSink(fail_at=3, error=full, close_error=full)]
+    with pytest.raises(CutRecordingError, match=r"until then is in a\.part\.mkv"):
+        run(ListSource(clip(12)), DepthEstimator(FakeSession()).step, sinks)
+    assert [(sink.closed, sink.aborted) for sink in sinks] == [(True, False), (False, True)]
 
 
 def test_an_interrupt_in_the_calling_thread_aborts() -> None:

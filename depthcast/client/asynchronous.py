@@ -22,6 +22,7 @@ from depthcast.client.wire import (
     base_of,
     content_of,
     headers_for,
+    part_of,
     place_of,
 )
 from depthcast.settings import Settings
@@ -138,7 +139,7 @@ class AsyncClient:
             return await self._http.request(ask.method, url, headers=self._headers(url), **content)
 
     async def _save(self, url: str, path: Path) -> Path:
-        part = path.with_name(f".{path.name}.part")
+        part = part_of(path)
         place = self._base.join(url)
         try:
             async with self._http.stream("GET", place, headers=self._headers(place)) as response:

@@ -21,6 +21,7 @@ SILENCE_S = 60.0
 """A service says something every 15 s; one that is silent for longer is gone."""
 RECONNECTIONS = 30
 _REMEMBERED = 1000
+_NAME_BYTES = 249
 
 
 def base_of(url: str) -> httpx.URL:
@@ -37,6 +38,11 @@ def base_of(url: str) -> httpx.URL:
 def place_of(base: httpx.URL, path: str) -> httpx.URL:
     """A route of a service, which may itself lie below a path."""
     return base.copy_with(path=base.path.rstrip("/") + path)
+
+
+def part_of(path: Path) -> Path:
+    """What a file is called while it arrives; no longer than file systems allow (255 bytes)."""
+    return path.with_name(f".{path.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.part")
 
 
 def headers_for(url: httpx.URL, base: httpx.URL, key: str | None) -> dict[str, str]:

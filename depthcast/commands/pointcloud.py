@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from depthcast.commands.console import told_logs
 from depthcast.commands.sensing import CameraOption, CloudOption, LimitsOption, sensing_of
 from depthcast.errors import UsageError
 from depthcast.sensing import Sensing
@@ -49,12 +50,13 @@ def pointcloud(
     recording = STANDARD_INPUT if recording == Path("-") else recording
     files = NumberedFiles(output)
     points: list[int] = []
-    for depth, image in _frames(recording, picture, frame):
-        points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
-        if not keeps_rows:
-            points_of_frame = points_of_frame.listed()
-        files.write(WRITERS[suffix](points_of_frame))
-        points.append(int(np.isfinite(points_of_frame.points[..., 2]).sum()))
+    with told_logs():
+        for depth, image in _frames(recording, picture, frame):
+            points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
+            if not keeps_rows:
+                points_of_frame = points_of_frame.listed()
+            files.write(WRITERS[suffix](points_of_frame))
+            points.append(int(np.isfinite(points_of_frame.points[..., 2]).sum()))
     if not points:
         raise UsageError(f"{recording} has no frame {frame}" if frame is not None else f"{recording} has no frames")
     print(f"{output}: {counted(points)}")

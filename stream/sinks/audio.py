@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -202,7 +203,7 @@ def _mono(sound: av.AudioFrame) -> av.AudioFrame:
     return mono
 
 
-def _as_floats(samples: NDArray[np.generic]) -> NDArray[np.float64]:
+def _as_floats(samples: NDArray[Any]) -> NDArray[np.float64]:
     """Integers of any width in -1 to 1; floats as they are."""
     if not np.issubdtype(samples.dtype, np.integer):
         return samples.astype(np.float64)

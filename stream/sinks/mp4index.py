@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +37,13 @@ def index_first(source: BinaryIO, target: BinaryIO) -> None:
     source.seek(0)
     target.write(source.read(first))
     target.write(index)
-    shutil.copyfileobj(_Limited(source, place - first), target, _COPY_BYTES)
+    left = place - first
+    while left:
+        data = source.read(min(left, _COPY_BYTES))
+        if not data:
+            raise OSError(errno.EIO, "it ends early")
+        target.write(data)
+        left -= len(data)
 
 
 def drop_cut_fragment(path: Path) -> None:
@@ -75,17 +80,3 @@ def _tables(index: bytearray, begin: int, end: int) -> Iterator[tuple[int, int, 
         elif kind in _OFFSETS:
             yield begin + 16, begin + size, _OFFSETS[kind]
         begin += max(size, 8)
-
-
-class _Limited:
-    """The next `size` bytes of a file."""
-
-    __slots__ = ("_file", "_left")
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
-
-    def read(self, most: int) -> bytes:
-        data = self._file.read(min(most, self._left))
-        self._left -= len(data)
-        return data

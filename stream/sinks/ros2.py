@@ -68,7 +68,7 @@ class Ros2FileSink:
         try:
             with self._file.errors():
                 # A chunk ends with the map of its frame, the largest message: what is whole in a cut file is frames.
-                self._writer = Writer(self._file, chunk_size=2 * info.height * info.width)  # type: ignore[arg-type]
+                self._writer = Writer(self._file, chunk_size=2 * info.height * info.width)
         except BaseException:
             self._file.discard()
             raise

@@ -9,8 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 import av
+from av.video.stream import VideoStream
 
 from stream.colour import Colormap
 from stream.frame import DepthFrame
@@ -22,6 +24,7 @@ from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
 from stream.sources.sound import Sound
 
+Picture: TypeAlias = "av.Packet[VideoStream]"
 _ENCODER = {"crf": "18", "preset": "veryfast"}
 _SLOW_RATE = 10
 """Frames a second, below which the encoder holds none back: a dozen of them would be many seconds."""
@@ -88,7 +91,7 @@ class VideoSink:
         self._end_s = self._waits_until_s = Fraction(0)
         self._written = 0
         self._begins_s = begins_s
-        self._waiting: list[av.Packet] | None = None if sound is None else []
+        self._waiting: list[Picture] | None = None if sound is None else []
         """Pictures, until it is known whether the sound begins with them."""
         self._is_live = info.live
         self._file = Unfinished(path, _is_recorded)
@@ -157,7 +160,7 @@ class VideoSink:
         if self._audio is not None:
             self._audio.close()
 
-    def _mux(self, pictures: list[av.Packet], time_s: Fraction) -> None:
+    def _mux(self, pictures: list[Picture], time_s: Fraction) -> None:
         """Write pictures, and the sound up to them."""
         if self._waiting is not None:
             self._waiting += pictures

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -200,6 +201,8 @@ class FileSource(Closing):
                 except av.FFmpegError:
                     self.damaged += 1
                     packet = None
+                if self._pipe is not None:
+                    self._pipe.check()
                 if packet is not None and packet.stream is not video:
                     self._hear(packet)
                     continue
@@ -212,7 +215,7 @@ class FileSource(Closing):
                 return
 
     def _pictures_of(
-        self, packet: av.Packet[VideoStream] | None, video: VideoStream, order: Presentation
+        self, packet: av.Packet[Any] | None, video: VideoStream, order: Presentation
     ) -> list[av.VideoFrame]:
         """What the decoder gives for a packet, or at the end."""
         if packet is not None and packet.size:
@@ -294,8 +297,9 @@ def _opened(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
         "format_whitelist": ",".join(av.formats_available - _REFERRING),
         "max_pixels": str(_MOST_PIXELS),
     }
+    file: Any = f"file:{path}" if pipe is None else pipe
     try:
-        container = av.open(f"file:{path}" if pipe is None else pipe, options=options, metadata_errors="replace")
+        container = av.open(file, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         if pipe is not None:
             pipe.check()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av
 from av.audio.stream import AudioStream
@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from stream.sources.times import FileClock
 
-AudioPacket: TypeAlias = "av.Packet[AudioStream]"
+AudioPacket: TypeAlias = "av.Packet[Any]"
 _MOST_BYTES = 64 << 20
 """Of sound that is read ahead of its pictures: what is beyond is left out, and counted."""
 _APART_S = Fraction(1, 2)

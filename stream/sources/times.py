@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import Any
 
 import av
-from av.video.stream import VideoStream
 
 _REORDERED_STEPS = 10
 """Times that fall back by more frames than this belong to a clock that was restarted."""
@@ -116,7 +116,7 @@ class Presentation:
         self.first: int | None = None
         """The smallest number seen."""
 
-    def sending(self, packet: av.Packet[VideoStream]) -> None:
+    def sending(self, packet: av.Packet[Any]) -> None:
         """Note a packet before it is decoded; one without a presentation time gets its decoding time."""
         self._has_pts |= packet.pts is not None
         if self.by_decoding or (packet.pts is None and not self._has_pts):
