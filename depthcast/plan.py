@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import log
 from pathlib import Path
 
 from depthcast.errors import ModelError, UsageError
@@ -16,9 +15,8 @@ from depthcast.settings import Settings
 from engines.errors import EngineUnavailable
 from engines.spec import VDA_WINDOW, ModelSpec, sha256_of
 from stream.preprocess import network_size
+from stream.shape import is_stretched
 
-STRETCH = 0.15
-"""Natural logarithm of the ratio of two shapes."""
 TORCH_PACKAGES = ("torch", "safetensors")
 EXPORT_PACKAGES = (*TORCH_PACKAGES, "onnx", "onnxscript")
 INSTALL_OPENVINO = "`pip install 'depthcast[openvino]'`"
@@ -349,11 +347,6 @@ def _size_in(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[
     if wanted.precision not in (Precision.AUTO, spec.precision):
         raise UsageError(f"{spec.name} is an {spec.precision} network: leave --precision at auto")
     return network_size(spec, height, width, wanted.input_size)
-
-
-def is_stretched(frame: tuple[int, int], network: tuple[int, int]) -> bool:
-    """The shapes of two (height, width) differ by more than the rounding of sizes explains."""
-    return abs(log(frame[0] * network[1] / (frame[1] * network[0]))) > STRETCH
 
 
 def size_text(size: tuple[int, int]) -> str:

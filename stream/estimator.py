@@ -24,7 +24,7 @@ from stream.policy import AS_TRAINED, WindowPolicy
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
-from stream.shape import Shape, are_alike
+from stream.shape import Shape, are_alike, is_stretched
 from stream.stats import StageTimes
 
 _LOG = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class DepthEstimator(Closing):
             return
         self._shape = shape
         if self._session_for is None:
-            if before is not None:
+            if before is not None and is_stretched(shape, self._session.spec.size):
                 _LOG.warning("pictures of %sx%s are stretched to the network's %sx%s", *shape, *self._session.spec.size)
             return
         session = self._session_for(*shape)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from math import log
+
 Shape = tuple[int, int]
 
 TOLERANCE = 0.02
 """Of the ratio of two shapes: rounding to whole and to even sides."""
+_STRETCH = 0.15
+"""Natural logarithm of the ratio of two shapes."""
 
 
 def are_alike(first: Shape, second: Shape) -> bool:
     """Pictures of these sizes can be the same picture, larger or smaller."""
     return abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= TOLERANCE
+
+
+def is_stretched(picture: Shape, network: Shape) -> bool:
+    """The shapes differ by more than the rounding of networks' sizes explains."""
+    return abs(log(picture[0] * network[1] / (picture[1] * network[0]))) > _STRETCH
 
 
 def fitted(size: Shape, meant: Shape, shape: Shape) -> Shape:

@@ -438,4 +438,6 @@ def test_an_estimator_of_one_session_says_that_it_stretches(caplog: pytest.LogCa
     with DepthEstimator(FakeSession()) as estimator:
         estimator.step(clip(1)[0])
         estimator.step(frame(textured(0, 64, 36), 1))
-    assert "pictures of 64x36 are stretched to the network's 28x42" in caplog.text
+        assert caplog.messages == ["pictures of 64x36 are stretched to the network's 28x42"]
+        estimator.step(frame(textured(0, 48, 64), 2))
+    assert len(caplog.messages) == 1
