@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -73,12 +74,14 @@ def estimate(
             with ShapedSessions(wanted, own_windows(settings), settings, logger.info) as windows:
                 yield from offline_by_shape(source, windows.session_for)
             return
-        waits = not source.info.live
+        info = source.info
         with (
-            ShapedSessions(wanted, own_steps(settings), settings, logger.info, waits=waits) as steps,
-            DepthEstimator(steps.session_for(*source.info.size), scene_cut, session_for=steps.session_for) as estimator,
+            ShapedSessions(wanted, own_steps(settings), settings, logger.info, waits=not info.live) as steps,
+            DepthEstimator(
+                steps.session_for(*info.size), scene_cut, rate=info.rate, session_for=steps.session_for
+            ) as estimator,
         ):
-            yield from map(estimator.step, source)
+            yield from islice(map(estimator.step, source), max_frames)
 
 
 def wanted_for(

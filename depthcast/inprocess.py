@@ -39,9 +39,11 @@ from stream.recorded import RecordedDepth
 from stream.recorded import read as read_recording
 from stream.refine import Refinement
 from stream.shape import Shape
-from stream.sources import Source, SourceInfo
+from stream.sources import SourceInfo
 from stream.uris import FileIn, parse_source
 
+_LEAVE_S = 5.0
+"""How long a source that is closed may take to notice."""
 _MICROSECONDS = Fraction(1, 10**6)
 Order = Literal["rgb", "bgr"]
 CameraLike = Camera | Intrinsics | str | None
@@ -72,8 +74,12 @@ class DepthReader(Closing):
             session = networks.session_for(*self.info.size)
             self._refinement = refinement_of(sensing, self.info)
             self.unit: Unit = self._refinement.check(session.spec.unit)
-            self._estimator = opened.enter_context(DepthEstimator(session, scene_cut, session_for=networks.session_for))
+            self._estimator = opened.enter_context(
+                DepthEstimator(session, scene_cut, rate=self.info.rate, session_for=networks.session_for)
+            )
             self._frames = frames
+            self._box: Mailbox[Frame] = Mailbox(1, Overflow.REPLACE)
+            self._capturing: threading.Thread | None = None
             self._stale_after_s = stale_after_s
             self._last: DepthFrame | None = None
             self._opened = opened.pop_all()
@@ -92,21 +98,36 @@ class DepthReader(Closing):
 
     def _newest(self) -> Iterator[Frame | None]:
         """The newest frame each time; None where none came in time."""
-        box: Mailbox[Frame] = Mailbox(1, Overflow.REPLACE)
-        capturing = threading.Thread(target=_capture, args=(self._frames, box), name="capture", daemon=True)
-        capturing.start()
+        self._capturing = threading.Thread(target=self._capture, name="capture", daemon=True)
+        self._capturing.start()
         try:
             while True:
                 try:
-                    yield box.take(self._stale_after_s)
+                    yield self._box.take(self._stale_after_s)
                 except TimeoutError:
                     yield None
                 except MailboxClosed:
                     return
         finally:
-            box.close()
+            self._end_capture()
+
+    def _capture(self) -> None:
+        try:
+            for frame in self._frames:
+                self._box.put(frame)
+            self._box.close()
+        except MailboxClosed:
+            pass
+        except BaseException as error:  # a thread's boundary: whoever takes the frames gets it
+            self._box.close(error)
+
+    def _end_capture(self) -> None:
+        """Nobody reads the source any more when this returns, unless it hangs."""
+        # As an error, so that what waits in it is not taken any more.
+        self._box.close(MailboxClosed("the reader is closed"))
+        if self._capturing is not None:
             self._frames.close()
-            capturing.join()
+            self._capturing.join(_LEAVE_S)
 
     @property
     def device_depth(self) -> DeviceArray | None:
@@ -114,23 +135,13 @@ class DepthReader(Closing):
         return self._estimator.device_depth
 
     def close(self) -> None:
-        """Close the source and the network; harmless when repeated."""
+        """End the iteration and close the source and the network; harmless when repeated."""
+        self._end_capture()
         self._opened.close()
 
 
 def _networks(wanted: Wanted, settings: Settings, waits: bool) -> ShapedSessions[Session]:
     return ShapedSessions(wanted, own_steps(settings), settings, logger.info, waits=waits)
-
-
-def _capture(frames: Source, box: Mailbox[Frame]) -> None:
-    try:
-        for frame in frames:
-            box.put(frame)
-        box.close()
-    except MailboxClosed:
-        pass
-    except BaseException as error:
-        box.close(error)
 
 
 def open(

@@ -33,13 +33,10 @@ from stream.sinks.segments import Segmented
 from stream.sinks.stills import CloudSink
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
+from stream.sources.paced import Paced
 from stream.sources.sound import Sound
 from stream.stats import StageTimes, Stats
-from stream.uris import FileIn, SinkUri, SourceUri, TestIn
-
-_GAP_S = 1.0
-"""A longer pause between two frames restarts the window, unless the source is slower than that."""
-_GAP_FRAMES = 3
+from stream.uris import FileIn, HttpIn, SinkUri, SourceUri, TestIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +107,7 @@ class Prepared:
                 stop=stop,
                 timings=self.timings,
                 controls=self.live.controls,
+                max_frames=job.max_frames,
             )
         return Outcome(stats, tuple(self._notes(sinks)))
 
@@ -149,6 +147,7 @@ def prepared(
     with ExitStack() as opened:
         ports = HttpPorts() if ports is None else ports
         source = opened.enter_context(opened_source(job.played, settings, say, ports, job.max_frames, job.output_fps))
+        source = _at_its_pace(source, job)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
         seen, info = seen_through(source, job.sensing), source.info
@@ -161,7 +160,7 @@ def prepared(
             steps = ShapedSessions(job.wanted, lend or own_steps(settings), settings, say, progress, not info.live)
             session = opened.enter_context(steps).session_for(*info.size)
             estimator = opened.enter_context(
-                DepthEstimator(session, job.scene_cut, _gap_s(info.rate), session_for=steps.session_for)
+                DepthEstimator(session, job.scene_cut, rate=info.rate, session_for=steps.session_for)
             )
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
             fit_notes = steps.notes
@@ -183,6 +182,12 @@ def _check(job: Job, say: Say) -> None:
         say(line)
 
 
+def _at_its_pace(source: Source, job: Job) -> Source:
+    """A file on the web is known as one only when it is open; it keeps its pace where somebody watches."""
+    is_file = isinstance(job.source, HttpIn) and not source.info.live
+    return Paced(source) if is_file and any(map(is_live, job.outputs)) else source
+
+
 def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) -> tuple[Estimate, ModelSpec]:
     """The estimate in the unit and limits that were asked for, and the spec that says so."""
     refinement = refinement_of(job.sensing, info)
@@ -194,7 +199,3 @@ def _as_wanted(estimate: Estimate, spec: ModelSpec, job: Job, info: SourceInfo) 
 def _sound_of(source: Source) -> Callable[[], Sound | None]:
     """Gives an output its share of the sound; None for what has none."""
     return source.sound if isinstance(source, FileSource) else lambda: None
-
-
-def _gap_s(rate: Fraction | None) -> float:
-    return max(_GAP_S, float(_GAP_FRAMES / rate)) if rate else _GAP_S

@@ -34,7 +34,8 @@ from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import CameraError, UriError
 from stream.redact import redacted_url
 from stream.sinks.file import Resolution
-from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
+from stream.sources.pipe import is_pipe
+from stream.uris import FileIn, FileOut, RtspServe, SinkUri, parse_sink, parse_source
 from stream.webrtcuris import WebRtcServe
 
 _TABLE = "stream"
@@ -244,9 +245,14 @@ def _wanted(values: Mapping[str, Any]) -> Wanted:
 
 
 def _refuse_clashes(file: _File, jobs: tuple[NamedJob, ...]) -> None:
-    """No two streams may write to the same place."""
+    """No two streams may write to the same place, or read the same pipe."""
     taken: dict[object, str] = {}
+    readers: dict[str, str] = {}
     for one in jobs:
+        source = one.job.source
+        pipe = str(source) if isinstance(source, FileIn) and is_pipe(source.path) else None
+        if pipe is not None and (other := readers.setdefault(pipe, one.name)) != one.name:
+            raise file.refusal(one.name, "source", f"{_TABLE}.{other} reads it already, a pipe is read once only")
         for uri in one.job.outputs:
             for place, what in _places(uri):
                 if (other := taken.setdefault(place, one.name)) != one.name:

@@ -6,6 +6,7 @@ there are streams. Each stream has a row of the shared cache for as long as it l
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from engines.errors import EngineError, StepError
 from engines.session import Cache, Image, Session, StepPlan, closed_memory
 from engines.spec import ModelSpec
 
+_LOG = logging.getLogger(__name__)
 Clock = Callable[[], int]
 """Monotonic time in nanoseconds."""
 
@@ -199,8 +201,15 @@ class BatchedSession(Closing):
             raise ValueError(f"slots are 0 to {slots - 1}, the plan writes {plan.write}")
 
     def _work(self) -> None:
-        while requests := self._gather():
-            self._run(requests)
+        try:
+            while requests := self._gather():
+                self._run(requests)
+        except BaseException as error:  # a thread's boundary: nobody may wait for a run that never comes
+            _LOG.exception("the runs that streams share have ended")
+            with self._changed:
+                self._closed = True
+                waiting, self._waiting = self._waiting, {}
+            _fail(waiting.values(), error)
 
     def _gather(self) -> dict[int, _Request]:
         """The next frames to run together; none when the session has been closed."""
@@ -219,11 +228,12 @@ class BatchedSession(Closing):
         plans = [requests[row].plan if row in requests else None for row in range(self._rows)]
         try:
             depth = self._session.step(self._cache, plans)
+            maps = {row: depth[row : row + 1].copy() for row in requests}
         except BaseException as error:  # a thread's boundary: each stream gets it
             _fail(requests.values(), error)
         else:
             for row, request in requests.items():
-                request.depth.set_result(depth[row : row + 1].copy())
+                request.depth.set_result(maps[row])
 
     def close(self) -> None:
         """Stop the thread and free the rows; frames that still wait end with EngineError."""

@@ -51,6 +51,7 @@ class DepthEstimator(Closing):
     scene_cut: restart the window and the range at hard cuts.
     gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
         ones, restarts the window, as does a new frame size.
+    rate: of the source, which tells what is usual until frames do.
     policy: another use of the network's window than the one it was trained with; ValueError where it does not fit.
     session_for: asked when pictures of another shape come; None: all are stretched to the one session's input.
     """
@@ -62,6 +63,7 @@ class DepthEstimator(Closing):
         "_policy",
         "_previous",
         "_range",
+        "_rate",
         "_rhythm",
         "_scene",
         "_scene_cut",
@@ -79,6 +81,7 @@ class DepthEstimator(Closing):
         scene_cut: bool = True,
         gap_s: float = 1.0,
         policy: WindowPolicy = AS_TRAINED,
+        rate: Fraction | None = None,
         session_for: SessionFor | None = None,
     ) -> None:
         self._session = session
@@ -87,6 +90,7 @@ class DepthEstimator(Closing):
         self._policy = policy
         self._scene_cut = scene_cut and policy.resets_at_cuts
         self._gap_s = gap_s
+        self._rate = rate
         self._cache = session.new_cache(1)
         self._window = policy.window(session.spec.window)
         self._converter = VideoReformatter()
@@ -100,7 +104,7 @@ class DepthEstimator(Closing):
         self._scene = SceneState()
         self._range: DisplayRange | None = None
         self._previous: _Previous | None = None
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(self._rate)
         self._taken = 0
 
     def step(self, frame: Frame) -> DepthFrame:

@@ -71,9 +71,8 @@ def run(
     Raises the first error of any worker; the other workers have ended by then, unless one hangs for five seconds: it is
     left behind, and its sink as it is. A live source's run goes on after a StepError, unless five come in a row.
     """
-    one = _Run(source, sinks, stop or threading.Event(), timings or StageTimes(), stale_after_s, controls or Controls())
-    one.limit(max_frames)
-    return one.finish(estimate, progress)
+    wish, times, asked = stop or threading.Event(), timings or StageTimes(), controls or Controls()
+    return _Run(source, sinks, wish, times, stale_after_s, asked, max_frames).finish(estimate, progress)
 
 
 class _Run:
@@ -87,6 +86,7 @@ class _Run:
         timings: StageTimes,
         stale_after_s: float,
         controls: Controls,
+        max_frames: int | None,
     ) -> None:
         overflow = Overflow.REPLACE if source.info.live else Overflow.WAIT
         self._source = source
@@ -106,16 +106,14 @@ class _Run:
         self._outboxes: dict[str, Mailbox[DepthFrame]] = {
             label: Mailbox(_SINK_PLACES, overflow) for label in self._sinks
         }
+        self._least_out = inf if max_frames is None else max_frames
+        self._owed: dict[str, float] = dict.fromkeys(self._sinks, self._least_out)
+        """Frames that each sink is still to be given."""
         self._failing = threading.Lock()
         self._error: BaseException | None = None
         self._left_at_s = inf
         self._began_ns = self._reported_ns = self._held_ns = time.monotonic_ns()
         self._frames_in = self._frames_out = self._resets = self._held = self._failures = 0
-
-    def limit(self, max_frames: int | None) -> None:
-        """End when every sink has been given so many frames; before `finish`."""
-        self._owed = dict.fromkeys(self._sinks, inf if max_frames is None else max_frames)
-        self._least_out = inf if max_frames is None else max_frames
 
     def finish(self, estimate: Estimate, progress: Callable[[Stats], None] | None) -> Stats:
         # Daemons: one that hangs must not keep the process alive.

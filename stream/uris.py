@@ -20,11 +20,11 @@ from stream.errors import UriError
 from stream.redact import redacted_url
 from stream.sinks import numbered
 from stream.uritable import SINKS, SOURCES, Row
+from stream.urivalues import count_of, flag_of, rate_of, size_of
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
 FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
-_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
 STANDARD_INPUT = Path("/dev/stdin")
 _INSECURE = "insecure"
@@ -200,7 +200,7 @@ def parse_source(text: str) -> SourceUri:
         case "file":
             parts = _split(text)
             options = _options(parts, ("loop", "realtime"))
-            return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+            return FileIn(_path(parts), flag_of(options, "loop", False), flag_of(options, "realtime", False))
         case "whip" | "webrtc":
             parts = _split(text)
             return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
@@ -334,8 +334,8 @@ def _camera(text: str) -> CameraIn:
     if not re.fullmatch(r"[0-9]{1,3}", parts.path):
         raise UriError(f"cameras have numbers: write camera:0, got {text!r}")
     options = _options(parts, ("size", "rate"))
-    size = _size(options["size"]) if "size" in options else None
-    return CameraIn(f"/dev/video{int(parts.path)}", size, _rate(options["rate"]) if "rate" in options else None)
+    size = size_of(options["size"]) if "size" in options else None
+    return CameraIn(f"/dev/video{int(parts.path)}", size, rate_of(options["rate"]) if "rate" in options else None)
 
 
 def _test(text: str) -> TestIn:
@@ -345,10 +345,10 @@ def _test(text: str) -> TestIn:
     options = _options(parts, ("size", "rate", "frames", "realtime"))
     plain = TestIn()
     return TestIn(
-        _size(options["size"]) if "size" in options else plain.size,
-        _rate(options["rate"]) if "rate" in options else plain.rate,
-        _count(options["frames"]) if "frames" in options else None,
-        _flag(options, "realtime", True),
+        size_of(options["size"]) if "size" in options else plain.size,
+        rate_of(options["rate"]) if "rate" in options else plain.rate,
+        count_of(options["frames"]) if "frames" in options else None,
+        flag_of(options, "realtime", True),
     )
 
 
@@ -367,39 +367,6 @@ def _options(parts: SplitResult, allowed: tuple[str, ...]) -> dict[str, str]:
             known = f"the options are {', '.join(allowed)}" if allowed else "there are no options here"
             raise UriError(f"{parts.scheme}: knows no option {name!r}: {known}")
     return options
-
-
-def _flag(options: dict[str, str], name: str, plain: bool) -> bool:
-    match options.get(name, "1" if plain else "0"):
-        case "1" | "true" | "yes":
-            return True
-        case "0" | "false" | "no":
-            return False
-        case other:
-            raise UriError(f"{name} is 0 or 1, got {other!r}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = _SIZE.fullmatch(text)
-    if found is None or not int(found[1]) or not int(found[2]):
-        raise UriError(f"a size is written WIDTHxHEIGHT, such as 640x480; got {text!r}")
-    return int(found[2]), int(found[1])
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UriError(f"a rate is frames per second, such as 30 or 30000/1001; got {text!r}")
-    return rate
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
-        raise UriError(f"frames is a number from 1 on, got {text!r}")
-    return int(text)
 
 
 def _forms(rows: tuple[Row, ...]) -> str:

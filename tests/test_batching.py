@@ -192,6 +192,26 @@ def test_a_wrong_plan_fails_alone(change: Callable[[StepPlan], list[StepPlan | N
         assert (other.result(60) == wanted_map(MASKED, 0, 100)).all()
 
 
+def test_streams_are_told_when_the_thread_that_runs_them_has_ended() -> None:
+    """Nobody may wait for a run that never comes."""
+
+    def clock() -> int:
+        if armed.is_set() and threading.current_thread().name == "batching":
+            raise OverflowError("the clock has run over")
+        return 0
+
+    armed, device = threading.Event(), FakeDevice()
+    with (
+        TensorRtSession(FakeNetwork(spec_of(MASKED), device), spec_of(MASKED), device) as session,
+        BatchedSession(session, 2, clock=clock) as shared,
+    ):
+        cache, plan = shared.new_cache(), FeatureWindow(MASKED).plan()
+        armed.set()
+        for expected in (OverflowError, EngineError):
+            with ThreadPoolExecutor(1) as pool, pytest.raises(expected):
+                pool.submit(shared.step, cache, [plan]).result(30)
+
+
 def test_a_failed_run_reaches_those_who_shared_it_and_they_can_start_again() -> None:
     with batched(2) as (session, device), ThreadPoolExecutor(2) as pool:
         caches = [session.new_cache(), session.new_cache()]

@@ -18,6 +18,8 @@ import depthcast
 from depthcast.cli import status_of
 from depthcast.client.steps import Ask
 from depthcast.client.wire import content_of
+from depthcast.errors import UsageError
+from depthcast.streams import read_streams
 from engines.spec import Unit
 from stream.errors import SourceError
 from stream.estimator import DepthEstimator
@@ -324,6 +326,14 @@ def test_streams_of_a_file_take_pipes(tmp_path: Path) -> None:
         assert status_of(["run", "--config", str(tmp_path / "streams.toml")]) == 0
     with np.load(output) as archive:
         assert archive["depths"].shape[0] == 6
+
+
+def test_two_streams_cannot_read_one_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    lines = [f'[stream.{name}]\nsource = "{tmp_path}/pipe"\noutput = "{name}.npz"' for name in ("one", "two")]
+    (tmp_path / "streams.toml").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"line 5: stream\.two\.source: stream\.one reads it already"):
+        read_streams(tmp_path / "streams.toml")
 
 
 @pytest.mark.usefixtures("_home")

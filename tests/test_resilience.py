@@ -246,3 +246,21 @@ def test_a_viewer_on_a_lossy_link_sees_on_and_another_sees_all(monkeypatch: pyte
     recovered = [number for number in numbers[damaged:] if number is not None]
     assert recovered, "a key picture mends what was lost before it"
     assert recovered == sorted(recovered)
+
+
+def test_an_rtsp_camera_whose_key_picture_comes_late_is_waited_for() -> None:
+    """Longer than two of its time limits: as long as packets come. Those that cannot be decoded yet are no damage."""
+    sent: list[int] = []
+
+    def without_key(number: int, unit: AccessUnit) -> AccessUnit | None:
+        sent.append(number)
+        if len(sent) >= 60:
+            return unit
+        # The key pictures until then are lost; what refers to them is sent, as if it were one.
+        return None if unit.is_key else replace(unit, is_key=True)
+
+    with RtspCamera(60, without_key) as camera, source_of(camera.url, timeout_s=0.3) as source:
+        frames = list(islice(source, 5))
+        assert len(sent) >= 60
+        assert (source.damaged, source.reconnects) == (0, 0)
+    assert [frame.height for frame in frames] == [120] * 5

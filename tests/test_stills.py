@@ -6,6 +6,7 @@ import io
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -40,7 +41,7 @@ def _coded(tile: Pixels) -> tuple[bytes, bytes]:
         picture = av.VideoFrame.from_ndarray(tile, "rgb24").reformat(format="yuv420p")
         container.mux([*stream.encode(picture), *stream.encode(None)])
     made.seek(0)
-    with av.open(made) as container:
+    with av.open(made, "r") as container:
         packet = next(packet for packet in container.demux(video=0) if packet.size)
         data = bytes(packet)
     content = made.getvalue()
@@ -119,7 +120,7 @@ def test_the_grid_is_found_wherever_it_lies(tmp_path: Path) -> None:
 
 def test_a_grid_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = grid_file(tmp_path / "a.avif", slopes(128, 128), 2, 2)
-    monkeypatch.setattr("stream.sources.file.read_grid", lambda _path: None)
+    monkeypatch.setattr("stream.sources.opening.read_grid", lambda _path: None)
     with pytest.raises(SourceError, match=r"still in tiles of 64x64 .*convert it to PNG or JPEG"):
         FileSource(path)
 
@@ -136,7 +137,7 @@ def test_a_file_without_stills_has_no_grid(tmp_path: Path) -> None:
     assert read_grid(tmp_path / "a") is None
 
 
-def _animation(path: Path, **options: object) -> Path:
+def _animation(path: Path, **options: Any) -> Path:
     first, *rest = (Image.fromarray(np.full((48, 64, 3), 40 * index + 20, np.uint8)) for index in range(5))
     first.save(path, save_all=True, append_images=rest, duration=[100, 200, 100, 100, 100], **options)
     return path

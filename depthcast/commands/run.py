@@ -135,7 +135,7 @@ def _run_one(job: Job, metrics: str | None) -> None:
     with ExitStack() as opened:
         with phase_progress() as progress:
             ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress, ports=ports))
-        frames = ready.source.info.frames
+        frames = ready.source.info.frames or job.max_frames
         with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
 
             def told(stats: Stats) -> None:

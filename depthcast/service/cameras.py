@@ -144,7 +144,12 @@ class Cameras:
                 return
             self._sessions[name] = session
             session.thread = threading.Thread(target=self._live, args=(name, session), name="camera", daemon=True)
-            session.thread.start()
+            try:
+                session.thread.start()
+            except RuntimeError:  # There are too many threads: nobody would ever leave this camera.
+                _LOG.exception("a camera is left")
+                session.thread = None
+                self._door.close(name)
 
     def _forget(self, session: _Session) -> None:
         with self._lock:
@@ -172,7 +177,9 @@ class Cameras:
         with (
             self._board.place("browser") as told,
             ShapedSessions(session.wish.wanted, self._lend, self._settings, _LOG.info, waits=False) as networks,
-            DepthEstimator(network := networks.session_for(*info.size), session_for=networks.session_for) as estimator,
+            DepthEstimator(
+                network := networks.session_for(*info.size), rate=info.rate, session_for=networks.session_for
+            ) as estimator,
         ):
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
@@ -189,7 +196,9 @@ class Cameras:
             )
 
     async def _left(self, name: str, session: _Session, reason: str) -> None:
-        if not session.is_gone:
-            session.camera.end(reason)
-            await asyncio.sleep(_LAST_WORDS_S)
-        self._door.close(name)
+        try:
+            if not session.is_gone:
+                session.camera.end(reason)
+                await asyncio.sleep(_LAST_WORDS_S)
+        finally:
+            self._door.close(name)

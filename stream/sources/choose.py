@@ -9,7 +9,7 @@ from stream.errors import SourceError
 from stream.sources import Source
 from stream.sources.connection import Address
 from stream.sources.file import FileSource
-from stream.sources.limited import Limited
+from stream.sources.limited import limited
 from stream.sources.live import LiveSource
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
@@ -31,7 +31,8 @@ def open_source(
 ) -> Source:
     """Open what the URI names.
 
-    max_frames: end after this many; output_fps: thin to this rate; timeout_s: of every wait for the network.
+    max_frames: end after this many, unless it is live: whoever drops frames of a live source counts the others.
+    output_fps: thin to this rate; timeout_s: of every wait for the network.
     authorities: certificates (PEM) that servers are verified against; None: those of this machine for https://, and
         for rtsps:// none, since most cameras sign their own.
     Raises SourceError with what to do.
@@ -39,7 +40,7 @@ def open_source(
     if isinstance(uri, FileIn) and not uri.loop and not uri.realtime:
         return FileSource(uri.path, max_frames, output_fps)
     source = _opened(uri, timeout_s, authorities)
-    return source if max_frames is None and output_fps is None else Limited(source, max_frames, output_fps)
+    return limited(source, max_frames, output_fps)
 
 
 def _opened(uri: SourceUri, timeout_s: float, authorities: Path | None) -> Source:

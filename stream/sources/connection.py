@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
@@ -13,7 +15,6 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -33,10 +34,18 @@ _SEGMENTED = frozenset({"hls", "dash"})
 _PUSHED = "mpjpeg"
 """Pictures that a camera pushes (multipart/x-mixed-replace); without a length they have no end."""
 _ANY_PARTS = (("probesize", "32"), ("analyzeduration", "0"))
+_ODD = av.error.InvalidDataError, av.error.ExitError
 _ONE_BY_ONE = {"http_persistent": "0", "http_multiple": "0"}
 """FFmpeg's own connections, which it would keep and use again."""
 _SEGMENT_S = 60.0
 """How long the next segment may take to appear. A connection that hangs ends by its own, shorter limit."""
+_FASTER = 1.5
+_MOST_AHEAD = 1000
+"""Packets that are looked at to know a file: at more than so many in a second it is one."""
+_NO_TIMESTAMPS = 0x80
+"""FFmpeg's AVFMT_NOTIMESTAMPS: what times there are, are made up."""
+_RAW_RATE = Fraction(25)
+"""Of pictures that nothing is known of, as FFmpeg has it."""
 _FIRST_PICTURE_S = 60.0
 """How long packets may come without a picture: key pictures may be far apart."""
 
@@ -102,9 +111,10 @@ class Connection(Closing):
         try:
             self._video = self._find_video()
             self._damage = 0
-            self._is_cut = False
+            self.is_cut = False
+            """Its end has not arrived."""
             self._played_s = 0.0
-            self._ahead: deque[Packet] = deque()
+            self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
             self.upright = Upright()
             self.deinterlacer = Deinterlacer()
@@ -114,7 +124,7 @@ class Connection(Closing):
             self.pictures: Iterator[av.VideoFrame] = chain((self.first,), pictures)
             """From the first on, until the stream ends, is cut, or sends nothing for too long."""
             self.facts = self._found()
-            self.clock: FileClock = clock_of(self._video, self.facts.rate)
+            self.clock: FileClock = clock_of(self._video, self.facts.rate or _RAW_RATE)
             """Mends the times of a file."""
         except BaseException:
             self._container.close()
@@ -124,6 +134,13 @@ class Connection(Closing):
         """Errors since this was last asked."""
         damage, self._damage = self._damage, 0
         return damage
+
+    @property
+    def was_file(self) -> bool:
+        """What has ended came faster than it plays, and of its own accord: no camera does that for long."""
+        may_end = self._address.on_web and not self.facts.is_segmented and self._container.format.name != _PUSHED
+        elapsed_s = time.monotonic() - self._began_s
+        return may_end and not self.is_cut and self._played_s > _FASTER * elapsed_s
 
     def close(self) -> None:
         """Leave the stream."""
@@ -160,30 +177,35 @@ class Connection(Closing):
             duration_s=duration_s,
             has_end=has_length or (may_end and self._ends()),
             is_segmented=is_segmented and duration_s is None,
-            has_times=not form.flags & Flags.no_timestamps.value,
+            has_times=not form.flags & _NO_TIMESTAMPS,
             has_sound=bool(self._container.streams.audio),
         )
 
     def _ends(self) -> bool:
-        """Read on until it shows whether this is a file that is sent without its length."""
+        """Read on until it shows whether this is a file that is sent without its length.
+
+        What is searched for JPEGs is pushed as fast as its camera likes: it is a file only where it has ended.
+        """
         began_s, verdict = time.monotonic(), None
-        while verdict is None:
+        while verdict is None and len(self._ahead) < _MOST_AHEAD:
             packet = next(self._packets, None)
             if packet is None:
-                return not self._is_cut
+                return not self.is_cut
             self._ahead.append(packet)
             now_s = time.monotonic()
             verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
-        return verdict
+        return verdict is not False and self._address.format is None
 
-    def _received(self) -> Iterator[Packet]:
+    def _received(self) -> Iterator[Packet[VideoStream]]:
         packets = self._container.demux(self._video)
         begin_s = None
         while not self._closing.is_set():
             try:
                 packet = next(packets, None)
-            except (av.FFmpegError, OSError):
-                self._is_cut = True
+            except (av.FFmpegError, OSError) as error:
+                # FFmpeg ends a body without a length so, however whole it is.
+                is_end = isinstance(error, OSError) and error.errno == errno.EIO
+                self.is_cut = not is_end or self._container.size > 0
                 return
             if packet is None:
                 return
@@ -201,21 +223,26 @@ class Connection(Closing):
             if self._order.by_decoding and packet.size:
                 self._order.sending(packet)
             try:
-                pictures = packet.decode()
+                pictures = self._video.decode(packet)
             except av.FFmpegError:
                 # What comes before the first key picture cannot be decoded, and is whole.
                 self._damage += came
                 continue
-            for picture in pictures:
-                assert isinstance(picture, av.VideoFrame)
-                came = True
-                self._damage += picture.is_corrupt
-                yield from self._finished(self._order.shown(picture, self._order.by_decoding))
-        yield from self._finished(self._order.rest())
-        yield from map(self.upright.turned, self.deinterlacer.rest())
+            came = came or bool(pictures)
+            yield from self._finished(pictures)
+        if not self._closing.is_set():
+            with suppress(av.FFmpegError):  # Where the end has come, it is empty already.
+                yield from self._finished(self._video.decode(None))
+            yield from self._whole(self._order.rest())
+            yield from map(self.upright.turned, self.deinterlacer.rest())
 
-    def _finished(self, pictures: Iterator[Shown]) -> Iterator[av.VideoFrame]:
+    def _finished(self, pictures: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """With their times, whole, and upright."""
+        for picture in pictures:
+            self._damage += picture.is_corrupt
+            yield from self._whole(self._order.shown(picture, self._order.by_decoding))
+
+    def _whole(self, pictures: Iterator[Shown]) -> Iterator[av.VideoFrame]:
         for shown in pictures:
             shown.picture.pts = shown.pts
             yield from map(self.upright.turned, self.deinterlacer.progressive(shown.picture))
@@ -258,7 +285,9 @@ def _opened(address: Address, web: VerifiedWeb | None) -> InputContainer:
             io_open=None if web is None else web.open,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        kind = Unreadable if isinstance(error, (av.error.InvalidDataError, av.error.ExitError)) else SourceError
+        # EIO: a body without a length has ended while FFmpeg was looking what it is.
+        is_odd = isinstance(error, _ODD) or (isinstance(error, OSError) and error.errno == errno.EIO)
+        kind = Unreadable if is_odd else SourceError
         # Not chained: FFmpeg's own words hold the address with its password.
         reason = web.failure if web is not None and web.failure else reason_of(error)
         raise kind(f"{address.name} cannot be opened: {reason}") from None

@@ -19,37 +19,22 @@ from av.video.stream import VideoStream
 from engines.closing import Closing
 from stream.errors import SourceError
 from stream.frame import Frame
-from stream.redact import redacted_url
 from stream.sources import SourceInfo
-from stream.sources.pipe import Pipe, is_pipe, name_of
+from stream.sources.opening import grid_of, nothing_in, opened, video_of
+from stream.sources.pipe import name_of
 from stream.sources.progressive import Deinterlacer
 from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
 from stream.sources.thin import Thinner
-from stream.sources.tiles import Grid, assembled, read_grid
+from stream.sources.tiles import Grid, assembled
 from stream.sources.times import FileClock, Presentation, Shown
 from stream.sources.upright import Upright
 
-_TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-"""FFmpeg draws any text as a video; nobody who passes a text file means that."""
-_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
-"""First bytes of files that only name other files or addresses, and may keep their reader waiting for more."""
-_REFERRING = frozenset({"concat", "dash", "hls", "imf", "lavfi", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"})
-"""Formats that are read from other files or addresses than the one that was named."""
-_MOST_PIXELS = 1 << 27
-"""Of one frame, 16K: what a file claims beyond that is believed to be a mistake, and no memory is taken for it."""
-_HEAD = 4096
-"""Bytes to look at before FFmpeg does."""
-_ANIMATED = 2
-"""Of the flags in the head of an extended WebP."""
-_BEFORE_THE_INDEX = frozenset({b"ftyp", b"free", b"skip", b"wide", b"pdin", b"uuid"})
-_NEEDS_SEEKING = (
-    "keeps its index (moov) where a pipe cannot go back to it: give the file itself, or write it with "
-    "`-movflags +faststart` or as Matroska"
-)
 _MOST_HEARD = 1 << 16
 """Packets of sound before the first picture."""
 _HELD_BYTES = 256 << 20
 """Of pictures that wait until their time is known."""
+_LEAVE_S = 1.0
+"""How long `close` waits for a reader that is at work."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
 _LONGEST_GAP = 2**31 - 1
@@ -91,14 +76,14 @@ class FileSource(Closing):
         if output_fps is not None and output_fps <= 0:
             raise ValueError(f"output_fps must be above zero, got {output_fps}")
         path = Path(path)
-        self._container, self._pipe = _open(path)
+        self._container, self._pipe = opened(path)
         self._reading = threading.Lock()
         """Held while FFmpeg works on the container: it may not be closed then."""
         self._closed = False
         self.damaged = 0
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         try:
-            video = _video_of(self._container, name_of(path))
+            video = video_of(self._container, name_of(path))
             self._sound, sound_note = sound_track(self._container)
             self._heard: list[AudioPacket] | None = []
             """Of the sound, before the first frame was asked for: for outputs that are still to come."""
@@ -106,13 +91,13 @@ class FileSource(Closing):
             self._upright = Upright()
             self._deinterlacer = Deinterlacer()
             self._clock: FileClock | None = None
-            grid = _grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
+            grid = grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
             self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
             if self._pipe is not None:
                 self._pipe.check()
             if self._first is None:
-                raise SourceError(_nothing_in(name_of(path), self._container, self._pipe))
+                raise SourceError(nothing_in(name_of(path), self._container, self._pipe))
         except BaseException:
             self.close()
             raise
@@ -154,14 +139,18 @@ class FileSource(Closing):
                 sound.ended = True
 
     def close(self) -> None:
-        """End the iteration, from any thread, and close the file; harmless when repeated."""
+        """End the iteration, from any thread, and close the file; one that hangs is closed by its reader."""
         self._closed = True
         if self._pipe is not None:
             self._pipe.stop()
-        with self._reading:
-            self._container.close()
-            if self._pipe is not None:
-                self._pipe.close()
+        if self._reading.acquire(timeout=_LEAVE_S):
+            self._let_go()
+            self._reading.release()
+
+    def _let_go(self) -> None:
+        self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
         """The pictures, upright and with their times from the start of the track."""
@@ -180,10 +169,11 @@ class FileSource(Closing):
         tracks = {track.id: track for track in self._container.streams.video}
         found: dict[int, av.VideoFrame] = {}
         try:
-            for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
-                for picture in packet.decode():
-                    assert isinstance(picture, av.VideoFrame)
-                    found.setdefault(packet.stream.id, picture)
+            with self._reading:
+                for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
+                    for picture in packet.decode():
+                        assert isinstance(picture, av.VideoFrame)
+                        found.setdefault(packet.stream.id, picture)
             yield self._upright.turned(assembled([found[tile] for tile in grid.tiles], grid))
         except (av.FFmpegError, KeyError):
             self.damaged += 1
@@ -195,6 +185,7 @@ class FileSource(Closing):
         while True:
             with self._reading:
                 if self._closed:
+                    self._let_go()
                     return
                 try:
                     packet = next(packets, None)
@@ -263,112 +254,6 @@ class FileSource(Closing):
             turned=self._upright.degrees,
             notes=notes,
         )
-
-
-def _open(path: Path) -> tuple[InputContainer, Pipe | None]:
-    name = name_of(path)
-    try:
-        pipe = Pipe(path) if is_pipe(path) else None
-    except OSError as error:
-        raise SourceError(f"{name} cannot be read: {error.strerror}") from error
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder; name one video file")
-    try:
-        head = _head_of(path) if pipe is None else pipe.head(_HEAD)
-        return _opened(path, pipe, head), pipe
-    except BaseException:
-        if pipe is not None:
-            pipe.close()
-        raise
-
-
-def _opened(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
-    name = name_of(path)
-    if not head:
-        raise SourceError(f"{name} is empty (0 bytes)")
-    if head.startswith(_PLAYLISTS):
-        raise SourceError(f"{name} is a playlist, not a video; name the video itself")
-    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _ANIMATED:
-        raise SourceError(f"{name} is an animated WebP, which FFmpeg cannot decode: convert it to a GIF, PNG or video")
-    if pipe is not None and _has_index_last(head):
-        raise SourceError(f"{name} {_NEEDS_SEEKING}")
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": ",".join(av.formats_available - _REFERRING),
-        "max_pixels": str(_MOST_PIXELS),
-    }
-    file: Any = f"file:{path}" if pipe is None else pipe
-    try:
-        container = av.open(file, options=options, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if pipe is not None:
-            pipe.check()
-        if head[4:8] == b"ftyp":
-            raise SourceError(f"{name} is cut short: its index (moov) is missing; copy or record it again") from error
-        raise SourceError(f"{name} is not a video, or in no format that can be read here") from error
-    if container.format.name in _TEXT_FORMATS:
-        container.close()
-        raise SourceError(f"{name} is a text file, not a video")
-    return container
-
-
-def _head_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except FileNotFoundError as error:
-        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _has_index_last(head: bytes) -> bool:
-    """The first bytes of an MP4 or a QuickTime file whose pictures come before what says where they are."""
-    place = 0
-    while place + 8 <= len(head):
-        size, kind = int.from_bytes(head[place : place + 4], "big"), head[place + 4 : place + 8]
-        if kind == b"mdat":
-            return True
-        if kind not in _BEFORE_THE_INDEX or size < 8:
-            return False
-        place += size
-    return False
-
-
-def _nothing_in(name: str, container: InputContainer, pipe: Pipe | None) -> str:
-    if pipe is not None and "mp4" in container.format.name:
-        return f"{name} {_NEEDS_SEEKING}"
-    return f"no frame of {name} can be decoded: the file is damaged or empty; encode it again"
-
-
-def _video_of(container: InputContainer, name: str) -> VideoStream:
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
-        what = "sound only" if container.streams.audio else "no pictures"
-        raise SourceError(f"{name} is not a video: it holds {what}")
-    best = container.streams.best("video")
-    video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
-    if video.codec_context is None:
-        raise SourceError(f"{name} is in a codec that cannot be decoded here; convert it to H.264, or a still to PNG")
-    if video.height * video.width > _MOST_PIXELS:
-        raise SourceError(
-            f"{name} has {video.width}x{video.height} pixels a frame, more than can be used; scale it down"
-        )
-    video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
-    video.thread_type = "AUTO"
-    return video
-
-
-def _grid_of(video: VideoStream, container: InputContainer, path: Path) -> Grid:
-    """The grid whose tile this track is."""
-    grid = None if is_pipe(path) else read_grid(path)
-    tracks = {track.id for track in container.streams.video if track.codec_context is not None}
-    if grid is None or not tracks.issuperset(grid.tiles) or grid.height * grid.width > _MOST_PIXELS:
-        raise SourceError(
-            f"{name_of(path)} is a still in tiles of {video.width}x{video.height} that cannot be put together here: "
-            "convert it to PNG or JPEG"
-        )
-    return grid
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:

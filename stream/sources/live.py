@@ -42,6 +42,7 @@ class LiveSource(Closing):
         self._closing = threading.Event()
         self._clock = LiveClock()
         self._index = 0
+        self._is_over = False
         self.damaged = 0
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         self.reconnects = 0
@@ -91,7 +92,7 @@ class LiveSource(Closing):
         try:
             self._deliver(connection)
             failures = 1
-            while not self._facts.has_end and not self._closing.is_set():
+            while not self._is_over and not self._closing.is_set():
                 self._wait(self._closing, wait_before_try_s(failures))
                 failures += 1
                 if (back := self._connected_again()) is None:
@@ -132,15 +133,19 @@ class LiveSource(Closing):
                 self.damaged += connection.taken_damage()
                 self._frames.put(self._stamped(picture, connection))
             self.damaged += connection.taken_damage()
-        if not self._facts.has_end and not self._closing.is_set():
+            self._is_over = self._facts.has_end or connection.was_file
+            if self._facts.has_end and connection.is_cut and not self._closing.is_set():
+                self.damaged += 1
+                _LOG.warning("%s was cut off before its end", self._address.name)
+        if not self._is_over and not self._closing.is_set():
             _LOG.warning("%s is lost, connecting again", self._address.name)
 
     def _stamped(self, picture: av.VideoFrame, connection: Connection) -> Frame:
         now_ns, time_base = time.monotonic_ns(), self._info.time_base
+        is_told = connection.facts.has_times and picture.pts is not None
         if self._facts.has_end:
-            pts = connection.clock.mended(picture.pts)
+            pts = connection.clock.mended(picture.pts if is_told else None)
         else:
-            is_told = connection.facts.has_times and picture.pts is not None
             pts = self._clock.pts(_time_s(picture) if is_told else None, now_ns / 1e9)
         frame = Frame(picture, self._index, pts, time_base, now_ns)
         self._index += 1
