@@ -188,15 +188,17 @@ def _note(viewer: subprocess.Popen[str], stamps: Mapping[int, _Stamps], stop: th
     """Note what the viewer sees, for `seconds` after the first picture and the warm-up; then end the run."""
     assert viewer.stdout is not None
     first_ns: int | None = None
-    for line in viewer.stdout:
-        number, seen_ns = map(int, line.split())
-        first_ns = first_ns or seen_ns
-        since_s = (seen_ns - first_ns) / 1e9
-        if since_s > _WARM_UP_S + seconds:
-            break
-        if since_s > _WARM_UP_S and number in stamps:
-            stamps[number].seen = stamps[number].seen or seen_ns
-    stop.set()
+    try:
+        for line in viewer.stdout:
+            number, seen_ns = map(int, line.split())
+            first_ns = first_ns or seen_ns
+            since_s = (seen_ns - first_ns) / 1e9
+            if since_s > _WARM_UP_S + seconds:
+                break
+            if since_s > _WARM_UP_S and number in stamps:
+                stamps[number].seen = stamps[number].seen or seen_ns
+    finally:
+        stop.set()
 
 
 def summed_up(transport: str, stamps: Mapping[int, _Stamps]) -> Latency:

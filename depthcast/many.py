@@ -16,7 +16,7 @@ from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.sharing import Open, SharedSessions
 from engines.errors import EngineError
-from stream.dataouts import RawServe
+from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import StreamError
 from stream.pacing import wait_before_try_s
 from stream.reasons import reason_of
@@ -55,7 +55,7 @@ def announced(jobs: Sequence[NamedJob], ports: HttpPorts) -> HttpPorts:
     """The ports with every address at which any of the jobs is reached: none belongs to one of them alone."""
     for one in jobs:
         for uri in (one.job.source, *one.job.outputs):
-            if isinstance(uri, WebRtcIn | WebRtcServe | RawServe):
+            if isinstance(uri, WebRtcIn | WebRtcServe | RawServe | FoxgloveServe):
                 ports.announce(uri.host, uri.port)
     return ports
 

@@ -81,6 +81,9 @@ def check_outputs(
     raw = [(uri.host, uri.port, uri.path) for uri in outputs if isinstance(uri, RawServe)]
     if len(set(raw)) < len(raw):
         raise UsageError("two ws:// outputs have the same address and path: give them different paths")
+    sockets = [*raw, *((uri.host, uri.port, "/") for uri in outputs if isinstance(uri, FoxgloveServe))]
+    if len(set(sockets)) < len(sockets):
+        raise UsageError("a foxglove:// output has the address of another one: give them different ports")
     paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):

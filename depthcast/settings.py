@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from depthcast.errors import UsageError
+from depthcast.publicurl import PublicUrl
 from stream.redact import redacted_url
 
 MAX_VIEWERS = 16
@@ -33,6 +34,7 @@ class Settings:
     max_cameras: of browsers, served at a time (`DEPTHCAST_MAX_CAMERAS`).
     authorities: a file of certificates that sources over TLS are verified against (`DEPTHCAST_CA_FILE`); without it
         `https://` is verified against those of the machine, `rtsps://` not at all.
+    public_url: what HTTP servers are reached by from outside, behind a proxy (`--public-url`).
     api_key: one that `serve` asks for beside those in `keys`, and that clients bring (`DEPTHCAST_API_KEY`).
     """
 
@@ -45,6 +47,7 @@ class Settings:
     max_cameras: int = MAX_CAMERAS
     api_key: str | None = field(default=None, repr=False)
     authorities: Path | None = None
+    public_url: PublicUrl | None = None
 
     @property
     def stun_servers(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from depthcast.many import NamedJob
 from depthcast.models import NANO, find
 from depthcast.outputs import Look, check_outputs, segment_length
 from depthcast.plan import Engine, Precision, Wanted
+from depthcast.publicurl import PublicUrl
 from depthcast.sensing import Sensing
 from stream.calibration import read_camera
 from stream.camera import Camera
@@ -133,6 +134,7 @@ OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
     }
 )
 """What may stand at the top for all streams, and in each stream's table."""
+_OF_ALL: Mapping[str, Callable[[object], Any]] = MappingProxyType({"public-url": _written(PublicUrl.of)})
 _OF_ONE: Mapping[str, Callable[[object], Any]] = MappingProxyType({"source": _text, "output": _texts})
 
 
@@ -152,8 +154,9 @@ class _File:
         """Of the key, or of the table's head where the key is not there."""
         inside, head = not table, 1
         for number, line in enumerate(self.lines, 1):
-            if found := re.match(r"\s*\[\s*(.+?)\s*\]\s*(#.*)?$", line):
-                name = re.sub(r"[\"'\s]", "", found[1])
+            words = line.partition("#")[0].strip()
+            if words.startswith("[") and words.endswith("]"):
+                name = re.sub(r"[\"'\s]", "", words[1:-1])
                 inside = bool(table) and name in (f"{_TABLE}.{table}", table)
                 head = number if inside else head
             elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
@@ -161,7 +164,15 @@ class _File:
         return head
 
 
-def read_streams(path: Path) -> tuple[NamedJob, ...]:
+@dataclass(frozen=True, slots=True)
+class StreamsConfig:
+    """What a file asks for. public_url: what all HTTP servers of its streams are reached by, behind a proxy."""
+
+    jobs: tuple[NamedJob, ...]
+    public_url: PublicUrl | None = None
+
+
+def read_streams(path: Path) -> StreamsConfig:
     """The streams of a TOML file. Raises UsageError, with the line and what to write there."""
     try:
         text = path.read_text()
@@ -174,10 +185,11 @@ def read_streams(path: Path) -> tuple[NamedJob, ...]:
     tables = content.pop(_TABLE, None)
     if not isinstance(tables, dict) or not tables or not all(isinstance(one, dict) for one in tables.values()):
         raise UsageError(f"{path} names no streams: write [{_TABLE}.NAME] and, below it, source = … and output = …")
-    general = _values(file, "", content, OPTIONS)
+    general = _values(file, "", content, {**OPTIONS, **_OF_ALL})
+    public_url = general.pop("public-url", None)
     jobs = tuple(_job(file, name, table, general) for name, table in tables.items())
     _refuse_clashes(file, jobs)
-    return jobs
+    return StreamsConfig(jobs, public_url)
 
 
 def _values(

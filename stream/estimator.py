@@ -115,7 +115,7 @@ class DepthEstimator(Closing):
         self._fit(frame.size)
         now = _Previous(frame.height, frame.width, float(frame.pts * frame.time_base))
         with self.timings.timed("preprocess"):
-            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter)
+            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter, frame.light)
             self._restart_where_needed(now)
         plan = self._window.plan()
         try:

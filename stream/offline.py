@@ -130,7 +130,7 @@ class _Windows:
             self.images[entry] = self.images[entry - 1]
             return
         with self._timings.timed("preprocess"):
-            write_image(frame.picture, self._spec, self.images[entry], self._converter)
+            write_image(frame.picture, self._spec, self.images[entry], self._converter, frame.light)
         self.waiting.append(frame)
         self._taken += 1
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, believed
 from stream.camera import Intrinsics, camera_of
 from stream.errors import SourceError
 from stream.extras import need
@@ -46,6 +47,7 @@ class RecordedDepth:
 
     depth: float32 [H, W] in `unit`; NaN for no value.
     index: of the recording; pts, time_base: the time it was recorded with.
+    intrinsics: for maps of this size. aspect: of their pixels; see `stream.aspect`.
     """
 
     depth: NDArray[np.float32]
@@ -54,6 +56,7 @@ class RecordedDepth:
     pts: int
     time_base: Fraction
     intrinsics: Intrinsics | None = None
+    aspect: Fraction = SQUARE
 
     @property
     def time_s(self) -> Fraction:
@@ -111,11 +114,12 @@ def _gray16(path: Path) -> Iterator[RecordedDepth]:
             index = -1
             scale = read_scale(container, path)
             camera = camera_of(json.loads(container.metadata.get("DEPTH_CAMERA", "null")))
+            aspect = believed(container.streams.video[0].sample_aspect_ratio)
             for index, picture in enumerate(container.decode(video=0)):
                 depth = scale.decode(picture.to_ndarray().astype(np.uint16, copy=False))
                 assert picture.pts is not None
                 assert picture.time_base is not None
-                yield RecordedDepth(depth, scale.unit, index, picture.pts, picture.time_base, camera)
+                yield RecordedDepth(depth, scale.unit, index, picture.pts, picture.time_base, camera, aspect)
             # How long it is, is written last.
             if container.duration is None:
                 tell_cut(path, index + 1)

@@ -13,12 +13,13 @@ from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
 from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
 from stream.redact import redacted_url
 from stream.sinks import numbered
+from stream.uriparts import encoded, shown, split
 from stream.uritable import SINKS, SOURCES, Row
 from stream.urivalues import count_of, flag_of, rate_of, size_of
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
@@ -28,7 +29,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _RTSP_PORT = 8554
 STANDARD_INPUT = Path("/dev/stdin")
 _INSECURE = "insecure"
-_ESCAPES = "/ ? # @ in a password are written %2F %3F %23 %40"
 _STREAMS = (Path("-"), Path("/dev/stdout"), Path("/dev/stderr"), Path("/dev/fd/1"))
 
 
@@ -191,18 +191,18 @@ def parse_source(text: str) -> SourceUri:
     """What a person wrote for a source. Raises UriError, with what to write instead."""
     match _scheme_of(text):
         case "rtsp" | "rtsps":
-            parts = _split(text)
+            parts = split(text)
             words = _fragment(parts, (*Transport, _INSECURE))
             return RtspIn(_remote(parts), _transport(words), _INSECURE in words)
         case "http" | "https":
-            parts = _split(text)
+            parts = split(text)
             return HttpIn(_remote(parts), _INSECURE in _fragment(parts, (_INSECURE,)))
         case "file":
-            parts = _split(text)
+            parts = split(text)
             options = _options(parts, ("loop", "realtime"))
             return FileIn(_path(parts), flag_of(options, "loop", False), flag_of(options, "realtime", False))
         case "whip" | "webrtc":
-            parts = _split(text)
+            parts = split(text)
             return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
         case "camera":
             return _camera(text)
@@ -215,35 +215,35 @@ def parse_source(text: str) -> SourceUri:
         case None if text:
             return FileIn(Path(text))
         case _:
-            raise UriError(f"cannot read from {_shown(text)}: the sources are {_forms(SOURCES)}")
+            raise UriError(f"cannot read from {shown(text)}: the sources are {_forms(SOURCES)}")
 
 
 def parse_sink(text: str) -> SinkUri:
     """What a person wrote for an output. Raises UriError, with what to write instead."""
     match _scheme_of(text):
         case "rtsp" | "rtsps":
-            parts = _split(text)
+            parts = split(text)
             if _is_ours(parts):
                 return _serve(parts)
             return RtspPublish(_remote(parts), _transport(_fragment(parts, tuple(Transport))))
         case "webrtc":
-            parts = _split(text)
+            parts = split(text)
             return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
         case "whip" | "whips":
-            return whip_publish(_split(text))
+            return whip_publish(split(text))
         case "file":
-            parts = _split(text)
+            parts = split(text)
             _options(parts, ())
             return _file_out(_path(parts))
         case "ws" | "foxglove" | "zenoh" as scheme:
-            parts = _split(text)
+            parts = split(text)
             return data_out(parts, _is_ours(parts), _options(parts, OPTIONS[scheme]))
         case "null":
             return NullOut()
         case None if text:
             return _file_out(Path(text))
         case _:
-            raise UriError(f"cannot write to {_shown(text)}: the outputs are {_forms(SINKS)}")
+            raise UriError(f"cannot write to {shown(text)}: the outputs are {_forms(SINKS)}")
 
 
 def _file_out(path: Path) -> FileOut:
@@ -265,30 +265,11 @@ def _scheme_of(text: str) -> str | None:
     return scheme if found[2] or scheme in ("camera", "test", "null", "file", "zenoh") else None
 
 
-def _split(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        # Its message may quote a part of the password.
-        raise UriError(f"{_shown(text)} is no address: a port is a number up to 65535, and {_ESCAPES}") from None
-    if _may_hide_a_login(parts):
-        raise UriError(f"{_shown(text)} has an @ behind the host: {_ESCAPES}, and an @ in a path is written %40")
-    return parts
-
-
-def _may_hide_a_login(parts: SplitResult) -> bool:
-    """A password with a bare / ? or # ends the authority too early: the host would be wrong, and the rest no secret."""
-    if parts.path:
-        # An IPv6 address has colons too.
-        return "@" in parts.path and bool(re.search("[@:]", re.sub(r"\[.*\]", "", parts.netloc)))
-    return "@" in parts.query + parts.fragment
-
-
 def _remote(parts: SplitResult) -> Remote:
     if not parts.hostname:
-        raise UriError(f"{_shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
-    return Remote(parts.scheme, parts.hostname, parts.port, parts.path or "/", parts.query, _login(parts))
+        raise UriError(f"{shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
+    path, query = encoded(parts.path or "/"), encoded(parts.query)
+    return Remote(parts.scheme, parts.hostname, parts.port, path, query, _login(parts))
 
 
 def _login(parts: SplitResult) -> Login | None:
@@ -330,7 +311,7 @@ def _serve(parts: SplitResult) -> RtspServe:
 
 
 def _camera(text: str) -> CameraIn:
-    parts = _split(text)
+    parts = split(text)
     if not re.fullmatch(r"[0-9]{1,3}", parts.path):
         raise UriError(f"cameras have numbers: write camera:0, got {text!r}")
     options = _options(parts, ("size", "rate"))
@@ -339,7 +320,7 @@ def _camera(text: str) -> CameraIn:
 
 
 def _test(text: str) -> TestIn:
-    parts = _split(text)
+    parts = split(text)
     if parts.path or parts.netloc:
         raise UriError(f"the test scene has no name: write test: or test:?size=640x480&rate=30, got {text!r}")
     options = _options(parts, ("size", "rate", "frames", "realtime"))
@@ -371,7 +352,3 @@ def _options(parts: SplitResult, allowed: tuple[str, ...]) -> dict[str, str]:
 
 def _forms(rows: tuple[Row, ...]) -> str:
     return ", ".join(row.form for row in rows)
-
-
-def _shown(text: str) -> str:
-    return repr(redacted_url(text))

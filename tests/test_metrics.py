@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from contextlib import closing
@@ -123,7 +125,7 @@ def test_the_command_serves_its_figures_while_it_runs(
     monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
     port, seen = free_port(), dict[tuple[str, tuple[str, ...]], float]()
     network = tiny_network(tmp_path)
-    words = ["test:?size=96x64&rate=30&frames=45", "-o", "null:", "--checkpoint", str(network)]
+    words = ["test:?size=96x64&rate=30", "-o", "null:", "--checkpoint", str(network)]
     name = "synthetic"
     if with_config:
         config, name = tmp_path / "s.toml", "scene"
@@ -137,9 +139,15 @@ def test_the_command_serves_its_figures_while_it_runs(
             return False
         return seen.get(("depthcast_age_seconds_count", ("null", name)), 0) >= 3
 
-    asking = threading.Thread(target=until, args=(ask,))
+    def ask_and_stop() -> None:
+        try:
+            until(ask)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask_and_stop)
     asking.start()
-    assert status_of(["run", *words, "--metrics", str(port)]) == 0
+    assert status_of(["run", *words, "--metrics", str(port)]) == 130
     asking.join()
     assert seen["depthcast_frames_in_total", (name,)] >= 3
     assert seen["depthcast_stream_state", ("running", name)] == 1
@@ -180,7 +188,7 @@ def test_viewers_over_webrtc_are_counted_at_the_address_they_come_to(
             return False
 
     def view() -> None:
-        until(is_up, 20)
+        until(is_up)
         with closing(watch(f"{base}/whep/depth")) as pictures:
             for _ in islice(pictures, 20):
                 pass

@@ -160,7 +160,7 @@ def test_a_run_in_segments_joins_exactly(tmp_path: Path, codec: str, monkeypatch
 def test_in_a_file_of_streams(tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text('segment = "10m"\n[stream.a]\nsource = "test:"\noutput = "a.mkv"\n')
-    assert read_streams(config)[0].job.segment_s == 600
+    assert read_streams(config).jobs[0].job.segment_s == 600
     config.write_text('[stream.a]\nsource = "test:"\noutput = "a.mkv"\nsegment = "10"\n')
     with pytest.raises(UsageError, match=r"line 4: stream\.a\.segment: got '10', write .*30s, 10m or 1h"):
         read_streams(config)

@@ -149,6 +149,8 @@ def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
         ("file://host/x.mp4", "this machine"),
         ("file://", "names no file"),
         ("file:///x.mp4?loop=perhaps", "0 or 1"),
+        (f"rtsp://{'a' * 64}/x", "1 to 63 letters"),
+        ("http://a..b/x", "1 to 63 letters"),
         ("whip://host:81/c", "an @ before its address"),
         ("webrtc://@:81/", "needs a name"),
         ("whip://@:81/c?size=3", "takes no options"),
@@ -181,6 +183,9 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
         ("%s.pcd", "number them"),
         ("webrtc://host:81/d", "an @ before its address"),
         ("whip://", "names no host"),
+        (f"whip://{'a' * 64}/x", "1 to 63 letters"),
+        (f"rtsp://{'a' * 64}/x", "1 to 63 letters"),
+        (f"rtsp://@{'a' * 64}:8554/x", "1 to 63 letters"),
         ("whip://@:81/x", "write webrtc://@"),
         ("whip://t@@host:81/x", "write webrtc://@"),
         ("webrtc://@:81/", "needs a name"),
@@ -191,6 +196,20 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
 def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) -> None:
     with pytest.raises(UriError, match=hint):
         parse_sink(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("rtsp://host/t\xfcr/a b", "rtsp://host/t%C3%BCr/a%20b"),
+        ("rtsp://host/t%C3%BCr?a=\xfc&b=c+d", "rtsp://host/t%C3%BCr?a=%C3%BC&b=c+d"),
+        ("http://host/a%2Fb/50%/x=1;y,(z)!", "http://host/a%2Fb/50%/x=1;y,(z)!"),
+    ],
+)
+def test_what_is_asked_of_others_is_percent_encoded(text: str, url: str) -> None:
+    source = parse_source(text)
+    assert isinstance(source, RtspIn | HttpIn)
+    assert source.remote.url == url
 
 
 def test_credentials_and_queries_are_never_shown_but_kept() -> None:

@@ -15,12 +15,13 @@ from depthcast.commands.sensing import CameraOption, CloudOption, LimitsOption, 
 from depthcast.errors import UsageError
 from depthcast.sensing import Sensing
 from engines.spec import Unit
+from stream.aspect import display_size
 from stream.camera import Intrinsics
 from stream.cloudfile import WRITERS
 from stream.errors import CameraError
 from stream.metric import converted, limited
 from stream.pointcloud import cloud_from
-from stream.preprocess import to_rgb
+from stream.preprocess import shown
 from stream.recorded import RecordedDepth, read
 from stream.sinks.numbered import is_numbered
 from stream.sinks.stills import NumberedFiles
@@ -78,7 +79,8 @@ def _frames(
     with FileSource(STANDARD_INPUT if picture == Path("-") else picture) as source:
         for depth, frame in zip(read(recording), source, strict=False):
             if only in (None, depth.index):
-                yield depth, to_rgb(frame.picture, *depth.depth.shape)
+                height, width = depth.depth.shape
+                yield depth, shown(frame, height, width)
 
 
 def _metres(depth: RecordedDepth, sensing: Sensing) -> NDArray[np.float32]:
@@ -88,7 +90,11 @@ def _metres(depth: RecordedDepth, sensing: Sensing) -> NDArray[np.float32]:
 def _camera_of(depth: RecordedDepth, sensing: Sensing) -> Intrinsics:
     """The one asked for, or the one recorded."""
     height, width = depth.depth.shape
-    camera = depth.intrinsics if sensing.camera is None else sensing.camera.at(height, width)
+    if sensing.camera is None:
+        camera = depth.intrinsics
+    else:
+        seen = sensing.camera.at(*display_size(height, width, depth.aspect), aspect=depth.aspect)
+        camera = seen and seen.scaled(height, width)
     if camera is None:
         hint = "is of another shape" if sensing.camera else "is not in the recording: give --camera"
         raise CameraError(f"the camera of these maps of {height}x{width} {hint}")

@@ -18,7 +18,7 @@ from depthcast.service.cameras import CameraLimits, Cameras, CameraWish
 from depthcast.service.live import CameraView, ModelView, Name, add_stream_routes, options_router, streams_router
 from depthcast.service.page import page_router
 from depthcast.service.webrtc import ice_of
-from depthcast.service.whip import begun, result_of
+from depthcast.service.whip import begun, links_of, result_of
 from depthcast.settings import Settings
 from depthcast.shapes import Lend
 from depthcast.sharing import SharedSessions
@@ -95,7 +95,9 @@ class _Endpoint:
         except (DepthcastError, EngineError) as error:
             raise HTTPException(422, str(error)) from error
         wish = CameraWish(wanted, Style(colormap, side_by_side))
-        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish))
+        is_known = getattr(request.state, "caller", None) is not None
+        links = links_of(self.cameras.ice.servers, with_secrets=is_known)
+        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish), links)
 
     async def end(self, name: Name) -> None:
         """Leave the camera."""

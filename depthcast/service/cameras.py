@@ -84,7 +84,8 @@ class Cameras:
         self._lend = lend
         self._settings = settings
         self._board = Board() if board is None else board
-        self._ice = ice
+        self.ice = ice
+        """How browsers are to find us."""
         self._bitrate = limits.bitrate
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
@@ -94,7 +95,7 @@ class Cameras:
         probe = SyntheticSource(*_PROBE).info
         self._preferred = choose_codecs(Painter(probe), probe.rate, self._bitrate).preferred
         self._loop = LoopThread("cameras")
-        self._door = Door(self._loop, self._ice, self.places, lambda: Camera(self._loop, self._preferred))
+        self._door = Door(self._loop, self.ice, self.places, lambda: Camera(self._loop, self._preferred))
         return self
 
     def __exit__(

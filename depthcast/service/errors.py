@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from depthcast.service.answers import Json
@@ -25,6 +26,7 @@ _TITLES = {
     "forbidden": "This is not allowed",
     "rate_limit_exceeded": "Rate limit exceeded",
     "method_not_allowed": "This method is not allowed for the requested resource",
+    "request_timeout": "The request took too long to arrive",
     "payload_too_large": "The request is larger than what is accepted",
     "service_unavailable": "The service cannot do this at present",
     "unknown_error": "An unknown error occurred",
@@ -34,10 +36,12 @@ _TYPES = {
     403: "forbidden",
     404: "resource_not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "payload_too_large",
     429: "rate_limit_exceeded",
     503: "service_unavailable",
 }
+_EXPLAINED = (408, 413)
 
 
 class ApiError(Exception):
@@ -82,6 +86,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(OSError, _unwritten)
     app.add_exception_handler(sqlite3.Error, _unwritten)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -100,7 +105,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if not _is_ours(request):
         return await http_exception_handler(request, error)
     kind = _TYPES.get(error.status_code, "invalid_params" if error.status_code < 500 else "unknown_error")
-    return Json(envelope(kind), error.status_code, error.headers)
+    detail = error.detail if error.status_code in _EXPLAINED else None
+    return Json(envelope(kind, detail), error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -124,6 +130,11 @@ def _is_full(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """Nobody hears this: the client went in the middle of its request."""
+    return Json(envelope("invalid_params", "the request is cut short"), 400)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -13,18 +13,21 @@ import uvicorn
 from fastapi import FastAPI
 
 from depthcast.errors import UsageError
+from depthcast.service.connections import Waiting, protocol_of
 from depthcast.service.logs import make_discreet
 from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 
+_WAITING = Waiting()
 _STARTING_S = 30.0
 _LEAVING_S = 3
 _NOT_STARTED = "the HTTP server did not start: the lines above say why"
 
 
 @contextmanager
-def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
+def serving(app: FastAPI, host: str, port: int, waiting: Waiting = _WAITING) -> Iterator[str]:
     """Serve the application inside the block; yields its URL. port 0 takes a free one; an empty host is every address.
 
+    waiting: for clients that do not ask for anything.
     Raises UsageError where the address cannot be listened on or the application does not start.
     """
     with _listening(host, port) as listener:
@@ -33,6 +36,7 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
                 app,
                 log_level="warning",
                 access_log=False,
+                http=protocol_of(waiting),
                 timeout_graceful_shutdown=_LEAVING_S,
                 # What we send over WebSockets is compressed already.
                 ws_per_message_deflate=False,
@@ -58,7 +62,9 @@ def serve_until_stopped(
     """
     with _listening(host, port) as listener:
         print(f"serving {_url(listener)}", flush=True)
-        config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
+        config = uvicorn.Config(
+            app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s, http=protocol_of(_WAITING)
+        )
         make_discreet("", "uvicorn")
         server = _Told(config, on_stop or (lambda: None))
         try:

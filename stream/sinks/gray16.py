@@ -20,11 +20,13 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, stored_size
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
 from stream.shape import are_alike
 from stream.sinks.fit import map_in
+from stream.sinks.mkvaspect import write_aspect
 from stream.sinks.unfinished import Unfinished
 from stream.sinks.video import has_picture
 from stream.sources import SourceInfo
@@ -66,16 +68,28 @@ class Gray16Sink:
 
     Maps of another shape keep it, between bars of code 0; `barred` counts them where the camera is told, which is not
     theirs.
-    A run without a single frame leaves no file. Raises SinkError.
+    Pixels have the aspect that the source's have. A run without a single frame leaves no file. Raises SinkError.
     """
 
     kind = "gray16"
 
-    __slots__ = ("_container", "_file", "_has_camera", "_meant", "_rate", "_scale", "_stream", "barred", "clipped")
+    __slots__ = (
+        "_aspect",
+        "_container",
+        "_file",
+        "_has_camera",
+        "_meant",
+        "_rate",
+        "_scale",
+        "_stream",
+        "barred",
+        "clipped",
+    )
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file = Unfinished(path, has_picture)
         self._rate = info.rate or _UNKNOWN_RATE
+        self._aspect = info.aspect
         self._scale: Gray16Scale | None = None
         self._meant = info.size
         self._has_camera = False
@@ -84,11 +98,12 @@ class Gray16Sink:
             with self._file.errors():
                 options = {"flush_packets": "1"}
                 self._container = av.open(self._file, "w", format="matroska", container_options=options)
-            slices = "4" if min(info.height, info.width) >= _SLICED_FROM else "1"
+            height, width = stored_size(info.height, info.width, info.aspect)
+            slices = "4" if min(height, width) >= _SLICED_FROM else "1"
             options = {"level": "3", "slices": slices, "slicecrc": "1"}
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
-            context.width, context.height = info.width, info.height
+            context.height, context.width = height, width
             context.pix_fmt, context.time_base = "gray16le", info.time_base
             # What reaches the disk together: no more than a second.
             context.gop_size = min(_MOST_TOGETHER, max(1, round(self._rate)))
@@ -100,17 +115,18 @@ class Gray16Sink:
         """Encode one map."""
         if depth_frame.stale:
             return
+        context = self._stream.codec_context
         if self._scale is None:
             self._scale = scale_for(depth_frame)
-            self._has_camera = depth_frame.intrinsics is not None
+            camera = depth_frame.intrinsics
+            self._has_camera = camera is not None
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
                 DEPTH_UNIT=self._scale.unit.value,
                 DEPTH_POLARITY=self._scale.unit.polarity,
-                DEPTH_CAMERA=json.dumps(described(depth_frame.intrinsics)),
+                DEPTH_CAMERA=json.dumps(described(camera and camera.scaled(context.height, context.width))),
             )
-        context = self._stream.codec_context
         depth = map_in(depth_frame.depth, (context.height, context.width), self._meant)
         self.barred += self._has_camera and not are_alike(self._meant, depth_frame.frame.size)
         codes = self._scale.encode(depth)
@@ -131,6 +147,8 @@ class Gray16Sink:
             self._container.mux(self._stream.encode(None))
             with self._file.finishing():
                 self._container.close()
+            if self._aspect != SQUARE:
+                write_aspect(self._file.temporary, self._aspect)
         self._file.commit()
 
     def abort(self) -> None:

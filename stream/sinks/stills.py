@@ -23,7 +23,7 @@ from stream.cloudfile import WRITERS
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.pointcloud import CloudRule, cloud_of
-from stream.preprocess import to_rgb
+from stream.preprocess import shown
 from stream.raw.codes import Codes
 from stream.sinks.gray16 import scale_for
 from stream.sinks.numbered import numbered
@@ -213,7 +213,8 @@ class CloudSink:
             self.left_out += 1
             return
         self._has_begun = True
-        colours = to_rgb(depth_frame.frame.picture, *depth_frame.depth.shape)
+        height, width = depth_frame.depth.shape
+        colours = shown(depth_frame.frame, height, width)
         points = cloud_of(depth_frame, self._rule, colours)
         suffix = self._files.path.suffix.lower()
         self._files.write(WRITERS[suffix](points.listed() if suffix == ".ply" else points))

@@ -53,6 +53,7 @@ class VideoSink:
     however long it was, last.
     info: the source's; its time base becomes the file's, so that every frame keeps its exact time.
     resolution: limits the size of one picture; side_by_side puts the original to the left of its depth.
+    The original's pixels are square where it stands beside the depth; else they keep the aspect they have.
     sound: carried over; None for none. What of it could not be is said by `note`.
     begins_s: of the source's time, where the file's own begins: it is a later part of a recording.
     A run without a single frame leaves no file. Raises SinkError.
@@ -86,7 +87,7 @@ class VideoSink:
         begins_s: Fraction = _ZERO_S,
     ) -> None:
         rate = info.rate or _UNKNOWN_RATE
-        self._painter = Painter(info, colormap, resolution, side_by_side)
+        self._painter = Painter(info, colormap, resolution, side_by_side, as_stored=not side_by_side)
         self._step = max(1, round(1 / (rate * info.time_base)))
         self._end_s = self._waits_until_s = Fraction(0)
         self._written = 0

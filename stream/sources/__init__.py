@@ -8,7 +8,9 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, Self
 
+from stream.aspect import SQUARE
 from stream.frame import Frame
+from stream.orientation import UPRIGHT, Orientation
 from stream.shape import Shape
 
 
@@ -16,14 +18,15 @@ from stream.shape import Shape
 class SourceInfo:
     """What is known of a stream before its first frame is taken.
 
-    height, width: pixels of the first frame, upright.
+    height, width: square pixels of the first frame, upright.
     rate: average frames per second; None where the container does not say.
     time_base: seconds in one unit of `Frame.pts`.
     frames, duration_s: estimates of what iteration will yield; None where unknown or endless.
     live: frames arrive in their own time and may be dropped; False: they wait for us.
     audio: there is a sound track beside the pictures.
     name: what to call the source in messages.
-    turned: counter-clockwise degrees by which its first picture was turned to be upright.
+    orientation: what made its first picture upright.
+    aspect: of the pixels of its first picture, upright, before they were made square.
     notes: what a person should know about how its pictures and sound are read, a sentence each.
     """
 
@@ -36,7 +39,8 @@ class SourceInfo:
     live: bool
     audio: bool
     name: str
-    turned: int = 0
+    orientation: Orientation = UPRIGHT
+    aspect: Fraction = SQUARE
     notes: tuple[str, ...] = ()
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from stream.errors import SourceError
+from stream.rtsp.redirects import keep_login
 from stream.sources import Source
 from stream.sources.connection import Address
 from stream.sources.file import FileSource
@@ -78,7 +80,8 @@ def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: P
                 "protocol_whitelist": _RTSP_PROTOCOLS,
                 **_verified(trusted),
             }
-            return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s)
+            check = None if uri.remote.login is None else partial(keep_login, uri.remote, timeout_s, trusted)
+            return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s, check=check)
         case HttpIn():
             trusted = None if uri.insecure else authorities or system_authorities()
             options = {

@@ -6,7 +6,7 @@ import errno
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -59,6 +59,7 @@ class Address:
     timeout_s: of opening, and of every wait for more.
     on_web: it may be a file, a playlist, or what a camera pushes.
     trusted: certificates (PEM) that the servers of a playlist's parts are verified against; None: they are not.
+    check: called before each opening. Raises SourceError or OSError where that must not be.
     """
 
     url: str = field(repr=False)
@@ -68,6 +69,7 @@ class Address:
     timeout_s: float = 5.0
     on_web: bool = False
     trusted: Path | None = None
+    check: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Connection(Closing):
             self._played_s = 0.0
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
-            self.upright = Upright()
+            self.upright = Upright(self._video)
             self.deinterlacer = Deinterlacer()
             self._order = presentation_of(self._container, self._video)
             pictures = self._decoded()
@@ -276,6 +278,8 @@ def _open(address: Address) -> InputContainer:
 
 def _opened(address: Address, web: VerifiedWeb | None) -> InputContainer:
     try:
+        if address.check is not None:
+            address.check()
         return av.open(
             address.url,
             format=address.format,

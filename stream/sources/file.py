@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from engines.closing import Closing
+from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
@@ -88,7 +89,7 @@ class FileSource(Closing):
             self._heard: list[AudioPacket] | None = []
             """Of the sound, before the first frame was asked for: for outputs that are still to come."""
             self._outputs: list[Sound] = []
-            self._upright = Upright()
+            self._upright = Upright(video)
             self._deinterlacer = Deinterlacer()
             self._clock: FileClock | None = None
             grid = grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
@@ -131,7 +132,8 @@ class FileSource(Closing):
         while picture is not None and (self._max_frames is None or index < self._max_frames):
             assert picture.pts is not None
             if self._thinner.keeps(picture.pts * time_base):
-                yield Frame(picture, index, picture.pts, time_base, time.monotonic_ns())
+                aspect, light = self._upright.aspect, self._upright.light
+                yield Frame(picture, index, picture.pts, time_base, time.monotonic_ns(), aspect, light)
                 index += 1
             picture = next(self._frames, None)
         if picture is None and not self._closed:
@@ -241,9 +243,11 @@ class FileSource(Closing):
             frames = ceil(frames * wanted / rate)
         if self._max_frames is not None:
             frames = min(self._max_frames, frames or self._max_frames)
+        upright = self._upright
+        height, width = display_size(self._first.height, self._first.width, upright.aspect)
         return SourceInfo(
-            height=self._first.height,
-            width=self._first.width,
+            height=height,
+            width=width,
             rate=wanted,
             time_base=_time_base_of(video),
             frames=frames,
@@ -251,8 +255,9 @@ class FileSource(Closing):
             live=False,
             audio=self._sound is not None,
             name=path.name if self._pipe is None else name_of(path),
-            turned=self._upright.degrees,
-            notes=notes,
+            orientation=upright.orientation,
+            aspect=upright.aspect,
+            notes=(*notes, *upright.notes),
         )
 
 

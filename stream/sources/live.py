@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import av
 
 from engines.closing import Closing
+from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
@@ -71,11 +72,12 @@ class LiveSource(Closing):
             self._reader.join(_LEAVE_S)
 
     def _described(self, connection: Connection) -> SourceInfo:
-        facts, name = connection.facts, self._address.name
-        notes = (f"the sound of {name} is left out: only that of a file on this machine is kept",)
+        facts, name, upright = connection.facts, self._address.name, connection.upright
+        height, width = display_size(connection.first.height, connection.first.width, upright.aspect)
+        sound = f"the sound of {name} is left out: only that of a file on this machine is kept"
         return SourceInfo(
-            height=connection.first.height,
-            width=connection.first.width,
+            height=height,
+            width=width,
             rate=facts.rate,
             time_base=facts.time_base if facts.has_end else LIVE_TIME_BASE,
             frames=None,
@@ -83,8 +85,9 @@ class LiveSource(Closing):
             live=not facts.has_end,
             audio=False,
             name=name,
-            turned=connection.upright.degrees,
-            notes=(*(notes if facts.has_sound else ()), *connection.deinterlacer.notes),
+            orientation=upright.orientation,
+            aspect=upright.aspect,
+            notes=(*((sound,) if facts.has_sound else ()), *connection.deinterlacer.notes, *upright.notes),
         )
 
     def _read(self, connection: Connection) -> None:
@@ -147,7 +150,8 @@ class LiveSource(Closing):
             pts = connection.clock.mended(picture.pts if is_told else None)
         else:
             pts = self._clock.pts(_time_s(picture) if is_told else None, now_ns / 1e9)
-        frame = Frame(picture, self._index, pts, time_base, now_ns)
+        upright = connection.upright
+        frame = Frame(picture, self._index, pts, time_base, now_ns, upright.aspect, upright.light)
         self._index += 1
         return frame
 

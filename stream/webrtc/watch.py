@@ -52,7 +52,7 @@ def watch(
                 raise SourceError(f"{redacted_url(url)} sends no pictures") from None
     finally:
         if session is not None:
-            leave(session, token, _LEAVE_S)
+            leave(session, _LEAVE_S)
         if peer is not None:
             with suppress(TimeoutError):
                 loop.submit(peer.close()).result(_LEAVE_S)

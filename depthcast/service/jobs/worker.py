@@ -198,13 +198,17 @@ def _attempt(task: Task, settings: Settings, reporter: Reporter, courtesy: Court
 
 def _listen(commands: IO[bytes], take: Callable[[Task], None], courtesy: Courtesy) -> None:
     """Follow the service's commands, and end with it."""
-    for line in commands:
-        message = json.loads(line)
-        if "live" in message:
-            courtesy.set_live(message["live"])
-        if "task" in message:
-            take(Task.read(message["task"]))
-    _end_all()
+    try:
+        for line in commands:
+            message = json.loads(line)
+            if "live" in message:
+                courtesy.set_live(message["live"])
+            if "task" in message:
+                take(Task.read(message["task"]))
+    except Exception:  # a thread's boundary: the service sees that this process has ended, and its log says why
+        traceback.print_exc()
+    finally:
+        _end_all()
 
 
 def _end_all() -> None:
