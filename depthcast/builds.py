@@ -81,6 +81,14 @@ def engine_of(
     return _make(network, size, options, None, bench, folder, say, progress)
 
 
+def has_engine(network: Path, size: tuple[int, int], accelerator: Accelerator, folder: Path) -> bool:
+    """`engine_of` would find one, and needs not build it."""
+    from export.to_tensorrt import request
+
+    key = request(network, accelerator.backend, accelerator.device, BuildOptions(), size).key
+    return any(_serves(other, key) for other in built(folder))
+
+
 def built(folder: Path) -> list[EngineKey]:
     """What the engines of a folder were built from, the newest first; those with unreadable records are left out."""
     keys = []

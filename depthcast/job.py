@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -12,33 +12,31 @@ from depthcast.dataouts import check_clouds
 from depthcast.errors import UsageError
 from depthcast.exports import Progress, Say
 from depthcast.live import LiveRun
-from depthcast.networks import step_session, window_session
 from depthcast.outputs import Look, check_outputs, file_paths, is_live, left_behind_by_others, opened_outputs
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import NO_SENSING, Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.shapes import Lend, ShapedSessions, own_steps, own_windows
 from depthcast.sources import opened_source
-from engines.session import Session
+from engines.session import Session, WindowSession
 from engines.spec import ModelSpec
 from stream.controls import Controls, steered
 from stream.estimator import DepthEstimator
-from stream.offline import offline
+from stream.offline import offline_by_shape
 from stream.pipeline import Estimate, OverFrames, run
 from stream.refine import refined
 from stream.sinks import Sink
-from stream.sinks.file import Gray16Sink, VideoSink
+from stream.sinks.file import Gray16Sink, NpzSink, VideoSink
 from stream.sinks.repeated import Repeated
 from stream.sinks.segments import Segmented
+from stream.sinks.stills import CloudSink
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
 from stream.sources.paced import Paced
 from stream.sources.sound import Sound
 from stream.stats import StageTimes, Stats
 from stream.uris import FileIn, HttpIn, SinkUri, SourceUri, TestIn
-
-Lend = Callable[[Wanted, tuple[int, int], Say, Progress | None], AbstractContextManager[Session]]
-"""Gives a session for frames of size (height, width), for as long as a block lasts: `SharedSessions.lent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,8 @@ class Prepared:
     settings: Settings
     ports: HttpPorts
     sound: Callable[[], Sound | None]
+    fit_notes: Sequence[str]
+    """What is known by now of pictures that fit no network."""
 
     def run(self, progress: Callable[[Stats], None] | None = None, stop: threading.Event | None = None) -> Outcome:
         """Do it; the outputs appear under their names when they are finished, and not at all without a frame.
@@ -113,6 +113,7 @@ class Prepared:
 
     def _notes(self, sinks: Sequence[Sink]) -> Iterator[str]:
         yield from self.source.info.notes
+        yield from self.fit_notes
         if self.source.damaged:
             yield f"{self.job.source} is damaged in {self.source.damaged} places; what could be decoded was used"
         for outer in sinks:
@@ -121,6 +122,10 @@ class Prepared:
                 yield sink.note
             if isinstance(sink, Gray16Sink) and sink.clipped:
                 yield f"{sink.clipped} frames have values beyond what 16 bits hold; those were set to the largest"
+            if isinstance(sink, Gray16Sink | NpzSink) and sink.barred:
+                yield f"{sink.barred} frames of another shape stand between bars: the recording's camera is not theirs"
+            if isinstance(sink, CloudSink) and sink.left_out:
+                yield f"{sink.left_out} frames have no point cloud: the camera is not known for pictures of their shape"
 
 
 @contextmanager
@@ -129,7 +134,7 @@ def prepared(
     settings: Settings,
     say: Say,
     progress: Progress | None = None,
-    lend: Lend | None = None,
+    lend: Lend[Session] | None = None,
     ports: HttpPorts | None = None,
 ) -> Iterator[Prepared]:
     """Check the job, open its source and its network; exports the network and builds its engine first where needed.
@@ -145,24 +150,30 @@ def prepared(
         source = _at_its_pace(source, job)
         if source.info.live and job.wanted.mode is Mode.OFFLINE:
             raise UsageError(f"--mode offline looks ahead, {job.source} is live: use --mode stream")
-        seen, frame = seen_through(source, job.sensing), (source.info.height, source.info.width)
-        estimate: Estimate
+        seen, info = seen_through(source, job.sensing), source.info
         controls = Controls()
         if job.wanted.mode is Mode.OFFLINE:
-            windows = opened.enter_context(window_session(job.wanted, frame, settings, say, progress))
-            spec, timings = windows.spec, StageTimes()
-            estimate = OverFrames(lambda frames: offline(frames, windows, timings))
+            whole = ShapedSessions(job.wanted, own_windows(settings), settings, say, progress)
+            estimate, spec, timings = _over_windows(opened.enter_context(whole), info)
+            fit_notes = whole.notes
         else:
-            session = opened.enter_context(
-                lend(job.wanted, frame, say, progress)
-                if lend
-                else step_session(job.wanted, frame, settings, say, progress)
+            steps = ShapedSessions(job.wanted, lend or own_steps(settings), settings, say, progress, not info.live)
+            session = opened.enter_context(steps).session_for(*info.size)
+            estimator = opened.enter_context(
+                DepthEstimator(session, job.scene_cut, rate=info.rate, session_for=steps.session_for)
             )
-            estimator = DepthEstimator(session, job.scene_cut, rate=source.info.rate)
             spec, timings, estimate = session.spec, estimator.timings, steered(estimator, controls)
+            fit_notes = steps.notes
         estimate, spec = _as_wanted(estimate, spec, job, source.info)
-        live = LiveRun(source.info, spec, controls)
-        yield Prepared(job, seen, live, estimate, timings, settings, ports, _sound_of(source))
+        live, sound = LiveRun(info, spec, controls), _sound_of(source)
+        yield Prepared(job, seen, live, estimate, timings, settings, ports, sound, fit_notes)
+
+
+def _over_windows(windows: ShapedSessions[WindowSession], info: SourceInfo) -> tuple[Estimate, ModelSpec, StageTimes]:
+    """The estimate that looks ahead, the spec of its network, and where it notes its times."""
+    timings = StageTimes()
+    spec = windows.session_for(*info.size).spec
+    return OverFrames(lambda frames: offline_by_shape(frames, windows.session_for, timings)), spec, timings
 
 
 def _check(job: Job, say: Say) -> None:

@@ -29,7 +29,7 @@ from depthcast.settings import Settings
 from stream.barcode import draw
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import run
-from stream.sinks import Sink
+from stream.sinks import Sink, kind_of
 from stream.uris import TestIn, parse_sink
 
 TRANSPORTS = MappingProxyType(
@@ -107,6 +107,11 @@ class _Stamping:
     def __init__(self, sink: Sink, stamps: dict[int, _Stamps]) -> None:
         self._sink = sink
         self._stamps = stamps
+
+    @property
+    def kind(self) -> str:
+        """The other sink's."""
+        return kind_of(self._sink)
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Write and note."""

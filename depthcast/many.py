@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -143,8 +142,6 @@ class Streams:
             if is_final or stop.is_set() or not one.is_tried_again(last is not None):
                 self._say(f"{one.name}: {reason}")
                 return Ended(one.name, None, reason)
-            # A row of a shared run is free once nothing of the failed one is left, and errors hold much in circles.
-            gc.collect()
             failures = failures + 1 if last is before else 1
             pause_s = wait_before_try_s(failures)
             self._say(f"{one.name}: {reason}; again in {pause_s:g} s")

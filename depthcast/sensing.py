@@ -58,6 +58,7 @@ def refinement_of(sensing: Sensing, info: SourceInfo) -> Refinement:
     """A stream's own refinement. Raises UsageError, SourceError."""
     return Refinement(
         camera=sensing.camera,
+        meant=None if sensing.camera is None else info.size,
         orientation=info.orientation,
         aspect=info.aspect,
         straightened=sensing.undistort,

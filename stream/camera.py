@@ -11,11 +11,9 @@ from fractions import Fraction
 from math import radians, tan
 from typing import Any
 
-from stream.aspect import SQUARE
+from stream.aspect import SQUARE, stored_size
 from stream.orientation import UPRIGHT, Orientation
-
-_SHAPE_TOLERANCE = 0.02
-"""Of the ratio of two pictures' shapes: rounding to even sides."""
+from stream.shape import are_alike
 
 
 class LensModel(StrEnum):
@@ -105,8 +103,8 @@ class Intrinsics:
 
     def is_shaped(self, height: int, width: int, aspect: Fraction = SQUARE) -> bool:
         """Pictures of this size, of pixels of this aspect, can be the same picture, larger or smaller."""
-        shapes = (height / width, height / width * float(aspect))
-        return any(abs(shape * self.width / self.height - 1) <= _SHAPE_TOLERANCE for shape in shapes)
+        shapes = (height, width), stored_size(height, width, aspect)
+        return any(are_alike((self.height, self.width), shape) for shape in shapes)
 
 
 @dataclass(frozen=True, slots=True)

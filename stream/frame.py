@@ -13,6 +13,7 @@ from engines.spec import Unit
 from stream.aspect import SQUARE, display_size
 from stream.camera import Intrinsics
 from stream.light import Light
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Frame:
     light: Light | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Shape:
         """(height, width) of the picture as it is shown, in square pixels: what everything downstream goes by."""
         return display_size(self.picture.height, self.picture.width, self.aspect)
 

@@ -16,7 +16,7 @@ from stream.errors import CutRecordingError, SinkError
 from stream.frame import DepthFrame, Frame, after, held
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import Rhythm
-from stream.sinks import Sink, Watched
+from stream.sinks import Sink, Watched, labels_of
 from stream.sources import Source
 from stream.stability import Flicker
 from stream.stats import SinkStats, StageTimes, Stats
@@ -90,7 +90,7 @@ class _Run:
     ) -> None:
         overflow = Overflow.REPLACE if source.info.live else Overflow.WAIT
         self._source = source
-        self._sinks = {_label(sink, number): sink for number, sink in enumerate(sinks)}
+        self._sinks = dict(zip(labels_of(sinks), sinks, strict=True))
         self._stop = stop
         self._timings = timings
         self._stale_after_s = stale_after_s
@@ -336,8 +336,3 @@ def _is_closed(sink: Sink) -> bool:
     except SinkError:
         return False
     return True
-
-
-def _label(sink: Sink, number: int) -> str:
-    """Names a sink in figures; the number keeps two of a kind apart."""
-    return type(sink).__name__ if number == 0 else f"{type(sink).__name__} {number + 1}"

@@ -171,7 +171,10 @@ def _stills(pattern: Path) -> Iterator[RecordedDepth]:
                     tell_cut(index_path, index)
                     return
                 depth = _still(pattern.with_name(frame["file"]), codes)
-                yield RecordedDepth(depth, unit, index, frame["pts"], time_base, camera)
+                # The list tells that of its first frame; what was turned since has another.
+                is_its_own = camera is not None and depth.shape == (camera.height, camera.width)
+                known = camera if is_its_own else None
+                yield RecordedDepth(depth, unit, index, frame["pts"], time_base, known)
     except OSError as error:
         raise SourceError(f"{error.filename or index_path} cannot be read: {error.strerror}") from error
     except (KeyError, ValueError, TypeError) as error:

@@ -36,7 +36,7 @@ from stream.webrtc.corrections import Peer
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.notes import CHANNEL
 from tests.conditions import until
-from tests.fakes import FakeSession
+from tests.fakes import FakeSession, spec
 from tests.rtc import HEIGHT, LOOPBACK, SDP, WIDTH, offer
 
 
@@ -53,15 +53,18 @@ def no_thread_stays() -> Iterator[None]:
 
 
 class Scene(VideoStreamTrack):
-    """The test scene, as a browser's camera."""
+    """The test scene, as a browser's camera. is_turned: from the next picture on it stands on its side."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_turned = False
         self._scene = SyntheticSource(HEIGHT, WIDTH)
         self._index = 0
 
     async def recv(self) -> av.VideoFrame:
-        picture = av.VideoFrame.from_ndarray(self._scene.render(self._index), format="rgb24")
+        image = self._scene.render(self._index)
+        image = np.ascontiguousarray(np.rot90(image)) if self.is_turned else image
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
         picture.pts, picture.time_base = await self.next_timestamp()
         self._index += 1
         return picture
@@ -147,7 +150,7 @@ def service(tmp_path: Path, places: int = 4, fail_at: int | None = None) -> Iter
 
     settings = Settings(tmp_path)
     lend = SharedSessions(places, settings, open_session).lent
-    cameras = Cameras(lend, LOOPBACK, CameraLimits(places, 2_000_000))
+    cameras = Cameras(lend, settings, LOOPBACK, CameraLimits(places, 2_000_000))
     loop = LoopThread("browsers")
     with (
         serving(create_app(camera_router(cameras, settings)), "127.0.0.1", 0) as url,
@@ -256,6 +259,37 @@ def _lending(session: Session) -> Any:
     return lent
 
 
+def test_a_telephone_that_is_turned_gets_a_network_of_its_new_shape(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    @contextmanager
+    def lent(_wanted: Wanted, frame: tuple[int, int], *_: object) -> Iterator[Session]:
+        asked.append(frame)
+        yield FakeSession(spec(size=frame, multiple=2))
+
+    with service(tmp_path) as served:
+        served.cameras._lend = lent
+        browser = served.begin("?colormap=turbo")
+        until(lambda: len(browser.pictures) > 5, 20)
+        scene = browser.peer.getSenders()[0].track
+        assert isinstance(scene, Scene)
+        scene.is_turned = True
+        until(lambda: len(asked) > 1, 20)
+        resets = served.stats(browser)["resets"]
+        seen = len(browser.pictures)
+        until(lambda: len(browser.pictures) > seen + 10, 20)
+        # What comes back keeps its size, and shows the new shape between bars.
+        shown = to_rgb(browser.pictures[-1], HEIGHT, WIDTH).astype(int)
+        bar = (WIDTH - HEIGHT * HEIGHT // WIDTH) // 2 - 8
+        assert shown[:, :bar].mean() < 25
+        assert shown[:, -bar:].mean() < 25
+        assert shown[:, WIDTH // 2 - 20 : WIDTH // 2 + 20].mean() > 50
+        assert resets >= 1
+        scene.is_turned = False
+        until(lambda: to_rgb(browser.pictures[-1], HEIGHT, WIDTH)[:, :bar].mean() > 50, 20)
+    assert asked == [(HEIGHT, WIDTH), (WIDTH, HEIGHT)]
+
+
 @pytest.mark.parametrize(
     ("query", "sdp", "kind", "status", "reason"),
     [
@@ -279,7 +313,7 @@ def test_offers_that_cannot_be_met_are_refused(
 
 
 def test_only_models_that_can_run_here_are_offered(tmp_path: Path) -> None:
-    cameras = Cameras(_lending(FakeSession()), LOOPBACK, CameraLimits(3, 1))
+    cameras = Cameras(_lending(FakeSession()), Settings(Path("unused")), LOOPBACK, CameraLimits(3, 1))
     view = camera_view(cameras, Settings(tmp_path))
     assert [(model.name, model.note) for model in view.models] == [("nano", "")]
     assert view.places == 3

@@ -56,7 +56,7 @@ def test_every_frame_reaches_every_sink_in_order() -> None:
         assert not sink.aborted
     assert (stats.frames_in, stats.frames_out, stats.dropped, stats.resets) == (40, 40, 0, 1)
     assert {stage.name for stage in stats.stages} == {
-        "capture", "preprocess", "infer", "postprocess", "ListSink", "ListSink 2", "NullSink 3",
+        "capture", "preprocess", "infer", "postprocess", "list", "list 2", "null",
     }  # fmt: skip
     assert [age.count for age in stats.ages] == [40, 40, 40]
     assert stats.fps > 0

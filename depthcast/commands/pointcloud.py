@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -50,18 +50,23 @@ def pointcloud(
     keeps_rows = suffix == ".pcd" if organised is None else organised
     recording = STANDARD_INPUT if recording == Path("-") else recording
     files = NumberedFiles(output)
-    points = count = 0
+    points: list[int] = []
     with told_logs():
         for depth, image in _frames(recording, picture, frame):
             points_of_frame = cloud_from(_metres(depth, sensing), _camera_of(depth, sensing), sensing.cloud, image)
             if not keeps_rows:
                 points_of_frame = points_of_frame.listed()
             files.write(WRITERS[suffix](points_of_frame))
-            points += int(np.isfinite(points_of_frame.points[..., 2]).sum())
-            count += 1
-    if not count:
+            points.append(int(np.isfinite(points_of_frame.points[..., 2]).sum()))
+    if not points:
         raise UsageError(f"{recording} has no frame {frame}" if frame is not None else f"{recording} has no frames")
-    print(f"{output}: {count} clouds, {points // count} points each")
+    print(f"{output}: {counted(points)}")
+
+
+def counted(points: Sequence[int]) -> str:
+    """What was written: how many clouds, and of how many points each."""
+    fewest, most, clouds = min(points), max(points), "1 cloud" if len(points) == 1 else f"{len(points)} clouds"
+    return f"{clouds} of {fewest} points" if fewest == most else f"{clouds} of {fewest} to {most} points"
 
 
 def _frames(

@@ -13,10 +13,12 @@ from typing import Self
 
 from depthcast.board import Board
 from depthcast.errors import DepthcastError
-from depthcast.job import Lend
 from depthcast.live import LiveRun, LiveStream
 from depthcast.plan import Wanted
+from depthcast.settings import Settings
+from depthcast.shapes import Lend, ShapedSessions
 from engines.errors import EngineError
+from engines.session import Session
 from stream.controls import Controls, steered
 from stream.errors import StreamError
 from stream.estimator import DepthEstimator
@@ -74,10 +76,13 @@ class Cameras:
     Who goes without a word is left when ICE finds out, after half a minute.
     """
 
-    def __init__(self, lend: Lend, ice: Ice, limits: CameraLimits, board: Board | None = None) -> None:
+    def __init__(
+        self, lend: Lend[Session], settings: Settings, ice: Ice, limits: CameraLimits, board: Board | None = None
+    ) -> None:
         self.places = limits.places
         """Cameras at a time."""
         self._lend = lend
+        self._settings = settings
         self._board = Board() if board is None else board
         self.ice = ice
         """How browsers are to find us."""
@@ -172,9 +177,11 @@ class Cameras:
         info = camera.wait(_FIRST_PICTURE_S)
         with (
             self._board.place("browser") as told,
-            self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network,
+            ShapedSessions(session.wish.wanted, self._lend, self._settings, _LOG.info, waits=False) as networks,
+            DepthEstimator(
+                network := networks.session_for(*info.size), rate=info.rate, session_for=networks.session_for
+            ) as estimator,
         ):
-            estimator = DepthEstimator(network, rate=info.rate)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
             sink = BroadcastSink(codecs, painter, info.rate, camera.broadcast)

@@ -132,6 +132,8 @@ def _point_cloud(cloud: Cloud, time: Timestamp) -> PointCloud:
 class FoxgloveSink:
     """A server for Foxglove; slow viewers miss messages. Raises SinkError where it cannot listen."""
 
+    kind = "foxglove"
+
     __slots__ = ("_server", "_topics")
 
     def __init__(self, uri: FoxgloveServe, info: SourceInfo, rule: CloudRule) -> None:
@@ -169,6 +171,8 @@ class FoxgloveSink:
 class FoxgloveFileSink:
     """An MCAP file of the topics. A run without a frame leaves none. Raises SinkError."""
 
+    kind = "mcap"
+
     __slots__ = ("_file", "_flushed_s", "_topics", "_writer", "_written")
 
     def __init__(self, path: Path, info: SourceInfo, rule: CloudRule) -> None:
@@ -200,6 +204,8 @@ class FoxgloveFileSink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if not self._written:
             self.abort()
             return

@@ -24,7 +24,8 @@ from stream.aspect import SQUARE, stored_size
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map
+from stream.shape import are_alike
+from stream.sinks.fit import map_in
 from stream.sinks.mkvaspect import write_aspect
 from stream.sinks.unfinished import Unfinished
 from stream.sinks.video import has_picture
@@ -63,19 +64,36 @@ class Gray16Scale:
 
 
 class Gray16Sink:
-    """Writes every depth frame at the first one's size. `clipped` counts the frames with values beyond the top code.
+    """Writes every depth frame at the first one's size; `clipped` counts the frames with values beyond the top code.
 
+    Maps of another shape keep it, between bars of code 0; `barred` counts them where the camera is told, which is not
+    theirs.
     Pixels have the aspect that the source's have. A run without a single frame leaves no file. Raises SinkError.
     """
 
-    __slots__ = ("_aspect", "_container", "_file", "_rate", "_scale", "_stream", "clipped")
+    kind = "gray16"
+
+    __slots__ = (
+        "_aspect",
+        "_container",
+        "_file",
+        "_has_camera",
+        "_meant",
+        "_rate",
+        "_scale",
+        "_stream",
+        "barred",
+        "clipped",
+    )
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file = Unfinished(path, has_picture)
         self._rate = info.rate or _UNKNOWN_RATE
         self._aspect = info.aspect
         self._scale: Gray16Scale | None = None
-        self.clipped = 0
+        self._meant = info.size
+        self._has_camera = False
+        self.barred = self.clipped = 0
         try:
             with self._file.errors():
                 container_options = {"flush_packets": "1"}
@@ -101,6 +119,7 @@ class Gray16Sink:
         if self._scale is None:
             self._scale = scale_for(depth_frame)
             camera = depth_frame.intrinsics
+            self._has_camera = camera is not None
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
@@ -108,7 +127,8 @@ class Gray16Sink:
                 DEPTH_POLARITY=self._scale.unit.polarity,
                 DEPTH_CAMERA=json.dumps(described(camera and camera.scaled(context.height, context.width))),
             )
-        depth = resize_map(depth_frame.depth, context.height, context.width)
+        depth = map_in(depth_frame.depth, (context.height, context.width), self._meant)
+        self.barred += self._has_camera and not are_alike(self._meant, depth_frame.frame.size)
         codes = self._scale.encode(depth)
         self.clipped += bool(np.any(codes == _TOP))
         picture = av.VideoFrame.from_ndarray(codes, format="gray16le")
@@ -118,6 +138,8 @@ class Gray16Sink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if self._scale is None:
             self.abort()
             return

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from stream.camera import described
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map
+from stream.shape import are_alike
+from stream.sinks.fit import map_in
 from stream.sinks.mapfile import MapsHead, next_map, record
 from stream.sinks.unfinished import Unfinished
 from stream.sources import SourceInfo
@@ -25,11 +26,15 @@ class NpzSink:
     values only), `fps` (float64 scalars), `model`, `unit`, `polarity` (unicode scalars), `shape` (int64 [3]: N, H, W),
     `pts` (int64 [N]) in units of `time_base` (int64 [2]: numerator and denominator of seconds), and `camera`, JSON.
 
+    Maps of another shape keep it, between bars of NaN; `barred` counts them where the camera is told, which is not
+    theirs.
     Until the number of maps is known they are recorded as `stream.sinks.mapfile` says, which `depthcast.read` reads:
     twice the space is needed at the end. A run without a single frame leaves no file. Raises SinkError.
     """
 
-    __slots__ = ("_file", "_fps", "_head", "_highest", "_lowest", "_model", "_times")
+    kind = "npz"
+
+    __slots__ = ("_file", "_fps", "_head", "_highest", "_lowest", "_model", "_times", "barred")
 
     def __init__(self, path: Path, info: SourceInfo, model: str) -> None:
         self._fps = float(info.rate or 0)
@@ -37,6 +42,7 @@ class NpzSink:
         self._head: MapsHead | None = None
         self._times = array("q")
         self._lowest, self._highest = np.inf, -np.inf
+        self.barred = 0
         self._file = Unfinished(path, lambda _: bool(self._times))
 
     def write(self, depth_frame: DepthFrame) -> None:
@@ -47,7 +53,9 @@ class NpzSink:
             if self._head is None:
                 self._head = self._described(depth_frame)
                 self._file.write(self._head.line())
-            sized = resize_map(depth_frame.depth, self._head.height, self._head.width)
+            size = self._head.height, self._head.width
+            sized = map_in(depth_frame.depth, size, size)
+            self.barred += self._head.camera is not None and not are_alike(size, depth_frame.frame.size)
             self._file.write(record(depth_frame.frame.pts, sized))
         self._times.append(depth_frame.frame.pts)
         finite = sized[np.isfinite(sized)]
@@ -57,6 +65,8 @@ class NpzSink:
 
     def close(self) -> None:
         """Write the archive and give it its name."""
+        if self._file.is_over:
+            return
         if self._head is None:
             self.abort()
             return

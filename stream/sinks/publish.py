@@ -38,6 +38,8 @@ class RtspPublishSink:
     timeout_s: of every wait for the server; wait: sleeps so many seconds, or until the event is set; replaced in tests.
     """
 
+    kind = "rtsp-publish"
+
     def __init__(
         self,
         uri: RtspPublish,

@@ -57,6 +57,8 @@ _NANOSECONDS = Fraction(1, 10**9)
 class Ros2FileSink:
     """An MCAP file of ROS 2 messages. A run without a frame leaves none. Raises SinkError."""
 
+    kind = "ros2"
+
     __slots__ = ("_camera", "_compressed", "_file", "_image", "_observer", "_writer", "_written")
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
@@ -92,6 +94,8 @@ class Ros2FileSink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if not self._written:
             self.abort()
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stream.errors import SinkError
 from stream.frame import DepthFrame
-from stream.sinks import Sink
+from stream.sinks import Sink, kind_of
 from stream.sinks.unfinished import split_name
 from stream.sinks.video import VideoSink
 
@@ -45,6 +45,11 @@ class Segmented:
         self._error: BaseException | None = None
         self.sink = open_segment(segment_path(path, now()), Fraction(0))
         """The one that is being written."""
+
+    @property
+    def kind(self) -> str:
+        """That of its files."""
+        return kind_of(self.sink)
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Take the next frame, into the next file where its time has come."""

@@ -100,6 +100,8 @@ class StillsSink:
     scale; code 0 is no value. Raises SinkError.
     """
 
+    kind = "stills"
+
     __slots__ = ("_codes", "_files", "_list")
 
     def __init__(self, path: Path) -> None:
@@ -189,19 +191,28 @@ class CloudSink:
     """A coloured point cloud for each frame, `.ply` or `.pcd`.
 
     PCD files stay organised unless the rule thins them; PLY files list the points that have a reading.
+    left_out: frames, behind the first, of a shape for which the camera is not known.
     Raises SinkError; CameraError and UnitError where there is no camera or no metres.
     """
 
-    __slots__ = ("_files", "_rule")
+    kind = "clouds"
+
+    __slots__ = ("_files", "_has_begun", "_rule", "left_out")
 
     def __init__(self, path: Path, rule: CloudRule) -> None:
         self._files = NumberedFiles(path)
         self._rule = rule
+        self._has_begun = False
+        self.left_out = 0
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Write one cloud."""
         if depth_frame.stale:
             return
+        if depth_frame.intrinsics is None and self._has_begun:
+            self.left_out += 1
+            return
+        self._has_begun = True
         height, width = depth_frame.depth.shape
         colours = shown(depth_frame.frame, height, width)
         points = cloud_of(depth_frame, self._rule, colours)

@@ -165,6 +165,11 @@ class Unfinished:
             other.unlink(missing_ok=True)
             raise
 
+    @property
+    def is_over(self) -> bool:
+        """The file has its name, or was discarded."""
+        return self._ended.is_set()
+
     def commit(self) -> None:
         """Give the file its name; a file of that name is replaced."""
         with self.errors():

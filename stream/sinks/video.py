@@ -59,6 +59,8 @@ class VideoSink:
     A run without a single frame leaves no file. Raises SinkError.
     """
 
+    kind = "video"
+
     __slots__ = (
         "_audio",
         "_begins_s",
@@ -133,6 +135,8 @@ class VideoSink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if not self._written:
             self.abort()
             return

@@ -35,6 +35,8 @@ class WebRtcSink(BroadcastSink):
     Raises SinkError when there is no encoder.
     """
 
+    kind = "webrtc"
+
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
         codecs = choose_codecs(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")

@@ -41,6 +41,8 @@ class WhipPublishSink(BroadcastSink):
     wait: sleeps so many seconds; replaced in tests. Raises SinkError when there is no encoder.
     """
 
+    kind = "whip"
+
     def __init__(
         self,
         uri: WhipPublish,

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from stream.aspect import SQUARE
 from stream.frame import Frame
 from stream.orientation import UPRIGHT, Orientation
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class SourceInfo:
     orientation: Orientation = UPRIGHT
     aspect: Fraction = SQUARE
     notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the first frame; see `Frame.size`."""
+        return self.height, self.width
 
 
 class Source(Protocol):

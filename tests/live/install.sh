@@ -15,7 +15,7 @@ firefox=firefox-esr
 # Ubuntu has no package of the release with extended support.
 grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null && firefox=firefox
 # Programs may be here from elsewhere than Debian's packages.
-for program in chromium ffmpeg npm; do
+for program in chromium ffmpeg npm strace; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 command -v firefox-esr >/dev/null || command -v firefox >/dev/null || missing="$missing $firefox"
