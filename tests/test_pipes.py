@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import select
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import av
@@ -109,6 +111,8 @@ def _clip(path: Path, movflags: str) -> bytes:
         ("a.ts", ""),
         ("a.flv", ""),
         ("a.avi", ""),
+        ("a.mp4", ""),
+        ("a.mov", ""),
         ("a.mp4", "+faststart"),
         ("a.mp4", "+frag_keyframe+empty_moov"),
     ],
@@ -132,9 +136,18 @@ def test_a_still_comes_through(tmp_path: Path, name: str, codec: str) -> None:
         assert [(frame.height, frame.width) for frame in source] == [(48, 64)]
 
 
-def test_an_mp4_with_its_index_at_the_end_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_an_mp4_with_its_index_at_the_end_that_finds_no_room_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = write_video(tmp_path / "a.mp4", gray_levels(30)).read_bytes()
-    with piped(content) as path, pytest.raises(SourceError, match=r"index \(moov\) .*\+faststart"):
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "w+b"))
+    with piped(content) as path, pytest.raises(SourceError, match=r"\+faststart.* cannot be kept in .*No space left"):
+        FileSource(path)
+
+
+def test_an_mp4_that_ends_before_its_index_is_called_cut_short(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "a.mp4", gray_levels(30)).read_bytes()
+    with piped(content[: len(content) // 2]) as path, pytest.raises(SourceError, match="cut short"):
         FileSource(path)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 from av.container import InputContainer
@@ -15,6 +17,7 @@ from stream.redact import redacted_url
 from stream.sources.pipe import Pipe, is_pipe, name_of
 from stream.sources.tiles import Grid, read_grid
 
+_LOG = logging.getLogger(__name__)
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 """FFmpeg draws any text as a video; nobody who passes a text file means that."""
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
@@ -29,7 +32,7 @@ _ANIMATED = 2
 """Of the flags in the head of an extended WebP."""
 _BEFORE_THE_INDEX = frozenset({b"ftyp", b"free", b"skip", b"wide", b"pdin", b"uuid"})
 _NEEDS_SEEKING = (
-    "keeps its index (moov) where a pipe cannot go back to it: give the file itself, or write it with "
+    "has its index (moov) where a pipe cannot go back to it; give the file itself, or write it with "
     "`-movflags +faststart` or as Matroska"
 )
 
@@ -60,14 +63,14 @@ def _container_of(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
         raise SourceError(f"{name} is a playlist, not a video; name the video itself")
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _ANIMATED:
         raise SourceError(f"{name} is an animated WebP, which FFmpeg cannot decode: convert it to a GIF, PNG or video")
-    if pipe is not None and _has_index_last(head):
-        raise SourceError(f"{name} {_NEEDS_SEEKING}")
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(av.formats_available - _REFERRING),
         "max_pixels": str(_MOST_PIXELS),
     }
     file: Any = f"file:{path}" if pipe is None else pipe
+    if pipe is not None and _has_index_last(head):
+        file = _kept(pipe)
     try:
         container: InputContainer = av.open(file, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -80,6 +83,16 @@ def _container_of(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
         container.close()
         raise SourceError(f"{name} is a text file, not a video")
     return container
+
+
+def _kept(pipe: Pipe) -> IO[bytes]:
+    """All that comes through, in a temporary file: where its pictures are is told at its end."""
+    _LOG.info("%s has its index at its end: it is read to there first", pipe.name)
+    try:
+        return pipe.kept()
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise SourceError(f"{pipe.name} {_NEEDS_SEEKING}: it cannot be kept in {folder}: {error.strerror}") from error
 
 
 def _head_of(path: Path) -> bytes:
