@@ -8,12 +8,18 @@ from urllib.parse import unquote
 HIDDEN = "***"
 _SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]{1,31}:/{1,2}"
 """With one slash, too: that is what becomes of an address that was taken for a path."""
-_URL = re.compile(rf"{_SCHEME}[^\s'\"<>]+")
+_URL = re.compile(rf"{_SCHEME}(?:[^\s/@:]+:[^\n/@]{{1,64}}@)?[^\s'\"<>]+")
+"""In a password there are blanks and quotes too."""
+_LOGIN = re.compile(r"(?<![\w*/:])[\w.%+~-]+:[^\s'\"]*[^\s'\"*]@(?=[\w\[])")
+"""Of an address without a scheme, or with a wrong one, in the middle of a message."""
+_PLACE = re.compile(r"([\w.…-]*|\[[\w.:%]*\]?)(\[?:(\d{0,5}|PORT)\]?)?")
+"""A host, perhaps with a port, or what a message writes for them. What else stands there may be a login whose @ is missing, or is written %40."""
 _TRAILING = ".,:;)]}"
 """Punctuation of the sentence around an address."""
+_SECRET_NAMES = "sig|signature|token|key|api_key|secret|pass|passw(?:or)?d|passphrase|pwd|psw"
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic|digest)\s+[^\s'\",;]+"), r"\1 ***"),
-    (re.compile(r"(?i)([?&](?:sig|signature|token|key|api_key|secret|password)=)[^\s&'\"]+"), r"\1***"),
+    (re.compile(rf"(?i)\b({_SECRET_NAMES})=[^\s&'\";,]+"), r"\1=***"),
     (re.compile(r"\bdc-[A-Za-z0-9_-]{43}\b"), "dc-***"),
 )
 _READABLE = re.compile(r"[^\W\d_]*\d{0,8}[^\W\d_]*\d?")
@@ -38,12 +44,14 @@ def redacted_url(text: str) -> str:
     shown_login = HIDDEN if login.strip("@") else login
     host, path, query, fragment = _split(place)
     shown_fragment = "" if not fragment else f"#{fragment}" if fragment in _FRAGMENTS else f"#{HIDDEN}"
-    return f"{scheme}{shown_login}{at}{host}{_redacted_path(path)}{f'?{HIDDEN}' if query else ''}{shown_fragment}"
+    shown_host = host if _PLACE.fullmatch(host) else HIDDEN
+    shown_query = f"?{HIDDEN}" if query else ""
+    return f"{scheme}{shown_login}{at}{shown_host}{_redacted_path(path)}{shown_query}{shown_fragment}"
 
 
 def redacted(text: str) -> str:
     """A message or a line of a log, all addresses in it as `redacted_url` has them, and no key or token."""
-    text = _URL.sub(_redacted_match, text)
+    text = _LOGIN.sub(f"{HIDDEN}@", _URL.sub(_redacted_match, text))
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
@@ -57,7 +65,8 @@ def _redacted_match(found: re.Match[str]) -> str:
 def _redacted_path_or_login(text: str) -> str:
     """A login whose scheme was forgotten has a colon before its `@`."""
     login, at, place = text.rpartition("@")
-    shown = f"{HIDDEN}{at}{place}" if ":" in login and not text.startswith(("/", ".")) else text
+    is_path = re.match(r"/(?!/)|\.", text) is not None
+    shown = f"{HIDDEN}{at}{place}" if ":" in login and not is_path else text
     return re.sub(r"\?.*", f"?{HIDDEN}", shown)
 
 

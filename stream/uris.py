@@ -335,7 +335,8 @@ def _test(text: str) -> TestIn:
 
 def _path(parts: SplitResult) -> Path:
     if parts.netloc not in ("", "localhost"):
-        raise UriError(f"file:// names a file of this machine: write file:///{parts.netloc}{parts.path}")
+        place = redacted_url(f"file:///{parts.netloc}{parts.path}")
+        raise UriError(f"file:// names a file of this machine: write {place}")
     if not parts.path:
         raise UriError("file:// names no file: write file:///folder/name.mp4")
     return Path(unquote(parts.path))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
 
+import depthcast
 from depthcast.cli import status_of
-from stream.errors import UriError
+from stream.errors import SourceError, UriError
 from stream.redact import redacted, redacted_url
 from stream.uris import RtspIn, parse_source
 
@@ -35,6 +37,12 @@ SECRET = "S3cret"
         ("rtsp://admin:S3cret@[2001:db8::1]:554/x", "rtsp://***@[2001:db8::1]:554/x"),
         ("admin:S3cret@10.0.0.1/ch1", "***@10.0.0.1/ch1"),
         ("ftp://u:S3cret@host/x?y", "ftp://***@host/x?***"),
+        ("rtsp://admin:S3cret%40host:554/ch1", "rtsp://***/ch1"),
+        ("rtsp://admin%3AS3cret%40host/ch1", "rtsp://***/ch1"),
+        ("rtsp://admin:S3cret/ch1", "rtsp://***/ch1"),
+        ("rtsp://admin:S3cret:192.0.2.1/ch1", "rtsp://***/ch1"),
+        ("rtsp://admin:S3cret192.0.2.1:554/ch1", "rtsp://***/ch1"),
+        ("//admin:S3cret@192.0.2.1/ch1", "***@192.0.2.1/ch1"),
     ],
 )
 def test_what_could_be_a_secret_is_hidden(text: str, shown: str) -> None:
@@ -67,6 +75,47 @@ def test_addresses_within_sentences_are_redacted_and_the_sentence_stays() -> Non
     assert redacted(said) == (
         "cannot open rtsp://***@host/a, (see http://host/x?***). Or write rtsp://@:8554/depth: it serves"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("reading rtsp://admin:a S3cret@host/ch1: refused", "reading rtsp://***@host/ch1: refused"),
+        ("reading 'rtsp://admin:a\"S3cret@host/ch1': refused", "reading 'rtsp://***@host/ch1': refused"),
+        ("reading 'rtsp:admin:S3cret@host/ch1': refused", "reading '***@host/ch1': refused"),
+        ("reading rtsp:\\\\admin:S3cret@host: refused", "reading ***@host: refused"),
+        ("DEPTHCAST_STUN is 'turn:me:S3cret@host:3478'", "DEPTHCAST_STUN is '***@host:3478'"),
+        ("option passphrase=S3cret, mode=caller", "option passphrase=***, mode=caller"),
+        (
+            "write https://HOST[:PORT]/PATH, or ask at 10:30 or help@lab.example",
+            "write https://HOST[:PORT]/PATH, or ask at 10:30 or help@lab.example",
+        ),
+        ("/videos/a:b@c.mp4 is damaged", "/videos/a:b@c.mp4 is damaged"),
+    ],
+)
+def test_logins_within_sentences_are_found_in_any_spelling(said: str, shown: str) -> None:
+    assert redacted(said) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp:/admin:S3cret@host/ch1",
+        "rtsp//admin:S3cret@host/ch1",
+        " rtsp://admin:S3cret@host/ch1",
+        "//admin:S3cret@host/ch1",
+        "rtsp://admin:S3cret%40host/ch1",
+        "file://admin:S3cret@host/x.mp4",
+    ],
+)
+def test_a_traceback_shows_no_secret_either(text: str) -> None:
+    with pytest.raises((UriError, SourceError)) as refused:
+        depthcast.open(text)
+    assert SECRET not in "".join(traceback.format_exception_only(refused.value))
+    shown = traceback.TracebackException.from_exception(refused.value)
+    while shown is not None:
+        assert SECRET not in str(shown)
+        shown = None if shown.__suppress_context__ and shown.__cause__ is None else shown.__cause__ or shown.__context__
 
 
 @pytest.mark.parametrize(

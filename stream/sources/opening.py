@@ -99,10 +99,11 @@ def _head_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
-    except FileNotFoundError as error:
-        raise SourceError(f"no such file: {redacted_url(str(path))}") from error
+    except FileNotFoundError:
+        # The system's own message has the path in full, and a camera's address may have been taken for one.
+        raise SourceError(f"no such file: {redacted_url(str(path))}") from None
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{redacted_url(str(path))} cannot be read: {error.strerror}") from None
 
 
 def _has_index_last(head: bytes) -> bool:
