@@ -9,9 +9,11 @@ from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
 from depthcast.errors import UsageError
+from stream.uriparts import shown
 
 _PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"""(?:/(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f\\"'<>]+)*""")
+"""Of segments that a page, a header and a log may quote; none is empty, `.` or `..`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,17 @@ class PublicUrl:
     @classmethod
     def of(cls, text: str) -> Self:
         """Read one. Raises UsageError."""
-        refusal = UsageError(f"--public-url is written https://HOST[:PORT][/PATH], got {text!r}")
+        refusal = UsageError(f"--public-url is written https://HOST[:PORT][/PATH], got {shown(text)}")
         try:
             parts = urlsplit(text)
             port, host = parts.port, (parts.hostname or "").encode("idna").decode()
         except (ValueError, UnicodeError):
             raise refusal from None
         path = unquote(parts.path).rstrip("/")
-        is_path = re.fullmatch(r"(?:/[^/\x00-\x1f\x7f\\\"'<>]+)*", path) and not re.search(r"/\.{1,2}(?:/|$)", path)
         if (
             parts.scheme not in _PORTS
             or not host
-            or not is_path
+            or not _PATH.fullmatch(path)
             or parts.query
             or parts.fragment
             or "@" in parts.netloc

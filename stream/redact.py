@@ -8,12 +8,16 @@ from urllib.parse import unquote
 HIDDEN = "***"
 _SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]{1,31}:/{1,2}"
 """With one slash, too: that is what becomes of an address that was taken for a path."""
-_URL = re.compile(rf"{_SCHEME}(?:[^\s/@:]+:[^\n/@]{{1,64}}@)?[^\s'\"<>]+")
-"""In a password there are blanks and quotes too."""
-_LOGIN = re.compile(r"(?<![\w*/:])[\w.%+~-]+:[^\s'\"]*[^\s'\"*]@(?=[\w\[])")
-"""Of an address without a scheme, or with a wrong one, in the middle of a message."""
+_ADDRESS = re.compile(
+    rf"{_SCHEME}(?:[^\s/@:]+:[^\n/@]{{1,64}}@)?[^\s'\"<>]+"
+    rf"|(?P<login>(?<![\w*/:])[\w.%+~-]+:[^\s'\"]*[^\s'\"*])@(?=[\w\[])"
+)
+"""Within a message: with a scheme, where a password may have blanks and quotes; or a login without one."""
 _PLACE = re.compile(r"([\w.…-]*|\[[\w.:%]*\]?)(\[?:(\d{0,5}|PORT)\]?)?")
-"""A host, perhaps with a port, or what a message writes for them. What else stands there may be a login whose @ is missing, or is written %40."""
+"""A host, perhaps with a port, or what a message writes for them.
+
+What else stands there may be a login whose @ is missing, or is written %40.
+"""
 _TRAILING = ".,:;)]}"
 """Punctuation of the sentence around an address."""
 _SECRET_NAMES = "sig|signature|token|key|api_key|secret|pass|passw(?:or)?d|passphrase|pwd|psw"
@@ -51,13 +55,15 @@ def redacted_url(text: str) -> str:
 
 def redacted(text: str) -> str:
     """A message or a line of a log, all addresses in it as `redacted_url` has them, and no key or token."""
-    text = _LOGIN.sub(f"{HIDDEN}@", _URL.sub(_redacted_match, text))
+    text = _ADDRESS.sub(_redacted_match, text)
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def _redacted_match(found: re.Match[str]) -> str:
+    if found["login"] is not None:
+        return f"{HIDDEN}@"
     url = found[0].rstrip(_TRAILING)
     return redacted_url(url) + found[0][len(url) :]
 

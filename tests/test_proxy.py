@@ -63,6 +63,15 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         PublicUrl.of(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["https://u:S3cret@lab.example/x", "https://lab.example?key=S3cret", "u:S3cret@lab.example"]
+)
+def test_an_address_that_is_refused_is_shown_without_its_secrets(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        PublicUrl.of(text)
+    assert "S3cret" not in str(refused.value)
+
+
 def served(tmp_path: Path, url: str | None = PUBLIC) -> FastAPI:
     """The page and the cameras of browsers, whose doors open for nobody."""
     settings = Settings(tmp_path)

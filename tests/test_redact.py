@@ -91,6 +91,8 @@ def test_addresses_within_sentences_are_redacted_and_the_sentence_stays() -> Non
             "write https://HOST[:PORT]/PATH, or ask at 10:30 or help@lab.example",
         ),
         ("/videos/a:b@c.mp4 is damaged", "/videos/a:b@c.mp4 is damaged"),
+        ("serving rtsp://@127.0.0.1:8554/depth", "serving rtsp://@127.0.0.1:8554/depth"),
+        ("serving webrtc://S3cret@@[::1]:81/depth", "serving webrtc://***@[::1]:81/depth"),
     ],
 )
 def test_logins_within_sentences_are_found_in_any_spelling(said: str, shown: str) -> None:
