@@ -109,6 +109,21 @@ def test_every_route_of_the_servers_of_run_answers_head() -> None:
         assert httpx.head(f"{url}/nowhere").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/whep/depth", "OPTIONS, POST"),
+        ("POST", "/whep/depth/x", "DELETE, OPTIONS, PATCH"),
+        ("POST", "/live/streams/x", "GET, HEAD, PATCH"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_known_is_told_of_all_that_are(method: str, path: str, allowed: str) -> None:
+    with served(*run_routers()) as (url, _):
+        refused = httpx.request(method, url + path)
+        assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
+
+
 def test_every_route_of_serve_answers_head(tmp_path: Path) -> None:
     app = application(ServeOptions(), settings(tmp_path / "data"), Settings(tmp_path))
     with serving(app, "127.0.0.1", 0) as url:

@@ -137,6 +137,7 @@ def test_a_stream_with_a_token_is_for_those_who_bring_it() -> None:
                 assert client.get(path).status_code == 401
                 assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
                 assert client.get(path, headers=key).status_code == 200
+                assert client.get(path, headers={"Authorization": "bearer s3cret"}).status_code == 200
             assert client.patch("/live/streams/door", json={"paused": True}).status_code == 401
             assert client.post("/live/streams/door/reset").status_code == 401
             with streams.listed(stream("yard")):

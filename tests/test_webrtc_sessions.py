@@ -196,6 +196,8 @@ def test_only_those_who_know_the_token_come_in() -> None:
         refused = httpx.post(output.url, content=offer(), headers=SDP)
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert httpx.delete(f"{output.url}/x", headers={"Authorization": "Bearer s3cre"}).status_code == 401
+        other = httpx.delete(f"{output.url}/x", headers={"Authorization": "bearer  s3cret"})
+        assert other.status_code == 404, "the case of a scheme does not matter (RFC 9110, 11.1)"
         assert is_rising(numbers(output.url, token="s3cret"))
 
 

@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from depthcast.service.answers import Json
 
@@ -42,6 +44,7 @@ _TYPES = {
     503: "service_unavailable",
 }
 _EXPLAINED = (408, 413)
+_METHODS = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class ApiError(Exception):
@@ -102,11 +105,24 @@ async def _undispatched(_request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        error.headers = {**(error.headers or {}), "Allow": _methods_at(request)}
     if not _is_ours(request):
         return await http_exception_handler(request, error)
     kind = _TYPES.get(error.status_code, "invalid_params" if error.status_code < 500 else "unknown_error")
     detail = error.detail if error.status_code in _EXPLAINED else None
     return Json(envelope(kind, detail), error.status_code, error.headers)
+
+
+def _methods_at(request: Request) -> str:
+    """All that may be asked for at a path, whose methods may be several routes; each names its own only."""
+    asked = ((method, {**request.scope, "method": method}) for method in _METHODS)
+    known = {method for method, scope in asked if any(_takes(route, scope) for route in request.app.routes)}
+    return ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

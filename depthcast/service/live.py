@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from depthcast import __version__
 from depthcast.live import LiveStream, LiveStreams
 from depthcast.service.page import page_router
+from depthcast.service.security import bearer_of, is_token
 from depthcast.settings import Settings
 from stream.colour import Colormap
 from stream.sinks.picture import Style
@@ -206,8 +206,7 @@ def add_stream_routes(router: APIRouter, path: str, find: Callable[[str], LiveSt
 
 
 def _may_see(request: Request, stream: LiveStream) -> bool:
-    given = request.headers.get("authorization", "").encode()
-    return stream.token is None or secrets.compare_digest(given, f"Bearer {stream.token}".encode())
+    return stream.token is None or is_token(bearer_of(request.headers), stream.token)
 
 
 def _unknown_caller() -> HTTPException:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from contextlib import suppress
 
 from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
 
-from depthcast.service.security import TOKEN_ASKED
+from depthcast.service.security import TOKEN_ASKED, bearer_of, is_token
 from stream.sinks.raw import RawSink, Subscription
 
 _LOG = logging.getLogger(__name__)
@@ -63,9 +62,7 @@ def raw_router(path: str, sink: RawSink, token: str | None = None, most_clients:
 
 
 def _brings(socket: WebSocket, token: str) -> bool:
-    scheme, _, bearer = socket.headers.get("Authorization", "").partition(" ")
-    given = bearer if scheme.lower() == "bearer" else socket.query_params.get("token", "")
-    return secrets.compare_digest(given.encode(), token.encode())
+    return is_token(bearer_of(socket.headers) or socket.query_params.get("token", ""), token)
 
 
 async def _left(socket: WebSocket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -117,14 +118,14 @@ class Security:
     def _may_enter(self, scope: Scope) -> bool:
         """Whether nobody is asked for a key, or a valid one was brought: a stream ends with the key that began it."""
         keys = self._protection.keys()
-        return keys is None or _is_open_to_all(scope) or keys.name_of(_brought(Headers(scope=scope))) is not None
+        return keys is None or _is_open_to_all(scope) or keys.name_of(bearer_of(Headers(scope=scope))) is not None
 
     def _refusal(self, scope: Scope) -> Json | None:
         headers = Headers(scope=scope)
         method = scope.get("method", "GET")
         is_open = _is_open_to_all(scope)
         keys = self._protection.keys()
-        caller = None if keys is None else keys.name_of(_brought(headers))
+        caller = None if keys is None else keys.name_of(bearer_of(headers))
         if keys is None and not is_open and (reason := self._cross_site(scope, headers)):
             return Json(envelope("forbidden", reason), 403)
         client = site_of((scope.get("client") or ("",))[0]) if caller is None else f"key {caller}"
@@ -223,9 +224,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _brought(headers: Headers) -> str:
+def bearer_of(headers: Headers) -> str:
+    """The key or token that a request brings (RFC 6750, 2.1), or nothing."""
     scheme, _, key = headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def is_token(given: str, token: str) -> bool:
+    """Whether they are the same. Takes as long for a wrong one as for a right one."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def _is_open_to_all(scope: Scope) -> bool:

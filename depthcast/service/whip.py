@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 
 from depthcast.service.openapi import outside
-from depthcast.service.security import TOKEN_ASKED
+from depthcast.service.security import TOKEN_ASKED, bearer_of, is_token
 from stream.webrtc.corrections import IceServer
 from stream.webrtc.door import Answer, Door, Full, OfferError, OfferRefused
 from stream.webrtc.loop import LoopEnded
@@ -180,10 +179,8 @@ async def result_of(future: Future[T]) -> T:
 
 
 def _refusal(request: Request, token: str | None, media_type: str | None) -> Response | None:
-    if token is not None:
-        given = request.headers.get("authorization", "")
-        if not secrets.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            return _said(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+    if token is not None and not is_token(bearer_of(request.headers), token):
+        return _said(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
     if media_type is not None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if given != media_type:
