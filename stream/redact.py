@@ -10,7 +10,7 @@ _SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]{1,31}:/{1,2}"
 """With one slash, too: that is what becomes of an address that was taken for a path."""
 _ADDRESS = re.compile(
     rf"{_SCHEME}(?:[^\s/@:]+:[^\n/@]{{1,64}}@)?[^\s'\"<>]+"
-    rf"|(?P<login>(?<![\w*/:])[\w.%+~-]+:[^\s'\"]*[^\s'\"*])@(?=[\w\[])"
+    rf"|(?P<login>(?<![\w.%+~*/:-])[\w.%+~-]+:[^\s'\"]{{0,255}}[^\s'\"*])@(?=[\w\[])"
 )
 """Within a message: with a scheme, where a password may have blanks and quotes; or a login without one."""
 _PLACE = re.compile(r"([\w.…-]*|\[[\w.:%]*\]?)(\[?:(\d{0,5}|PORT)\]?)?")

@@ -114,7 +114,7 @@ def test_a_traceback_shows_no_secret_either(text: str) -> None:
     with pytest.raises((UriError, SourceError)) as refused:
         depthcast.open(text)
     assert SECRET not in "".join(traceback.format_exception_only(refused.value))
-    shown = traceback.TracebackException.from_exception(refused.value)
+    shown: traceback.TracebackException | None = traceback.TracebackException.from_exception(refused.value)
     while shown is not None:
         assert SECRET not in str(shown)
         shown = None if shown.__suppress_context__ and shown.__cause__ is None else shown.__cause__ or shown.__context__

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from stream.errors import SourceError
 from stream.sources.choose import open_source
-from stream.sources.verified import VerifiedWeb, system_authorities
+from stream.sources.verified import Logins, VerifiedWeb, system_authorities
 from stream.uris import parse_source
 from tests.certificates import self_signed
 
@@ -144,6 +144,25 @@ def test_the_login_goes_with_each_part(folder: Path, certificate: Path) -> None:
             assert len(list(source)) == 15
         with pytest.raises(SourceError, match="401"):
             open_source(parse_source(f"{url}/closed/x.m3u8"), authorities=certificate)
+
+
+@pytest.mark.parametrize(
+    ("asks", "login"),
+    [
+        ("https://cam/other/1.ts", ("u", "p")),
+        ("https://CAM:443/", ("u", "p")),
+        ("http://cam/clip.m3u8", (None, None)),
+        ("http://cam:443/clip.m3u8", (None, None)),
+        ("https://cam:8443/clip.m3u8", (None, None)),
+        ("https://cam.example/clip.m3u8", (None, None)),
+    ],
+)
+def test_a_login_is_for_its_origin_and_not_for_the_same_host_without_tls(
+    asks: str, login: tuple[str | None, str | None]
+) -> None:
+    logins = Logins()
+    logins.add_password(None, "https://cam/clip.m3u8", "u", "p")
+    assert logins.find_user_password("any realm", asks) == login
 
 
 def test_a_part_that_is_not_there_is_told_and_passed_over(

@@ -6,7 +6,7 @@ import http.client
 import logging
 import ssl
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +32,7 @@ _BUNDLES = (
 """Of Debian and Arch, Fedora, SUSE, Alpine and macOS: they hold what an administrator has added."""
 _ENCRYPTED = "crypto+"
 _BLOCK_BITS = 128
+_PORTS = {"http": 80, "https": 443}
 
 
 def system_authorities() -> Path:
@@ -65,7 +66,7 @@ class VerifiedWeb:
         self.failure: str | None = None
         """Why the last part that could not be had could not be had."""
         tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authorities)))
-        self._logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        self._logins = Logins()
         # Neither file: nor ftp: nor data:, whatever a playlist or a redirect names.
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -109,13 +110,34 @@ class VerifiedWeb:
         login, at, place = parts.netloc.rpartition("@")
         if at:
             user, _, password = login.partition(":")
-            # Of this origin only: it is not given on to where a redirect leads.
-            self._logins.add_password(None, f"{parts.scheme}://{place}/", unquote(user), unquote(password))
+            self._logins.add_password(None, parts._replace(netloc=place).geturl(), unquote(user), unquote(password))
         request = urllib.request.Request(parts._replace(netloc=place).geturl())
         first, end = options.get("offset", "0"), options.get("end_offset", "0")
         if first != "0" or end != "0":
             request.add_header("Range", f"bytes={first}-{int(end) - 1 if end != '0' else ''}")
         return request
+
+
+class Logins(urllib.request.HTTPPasswordMgr):
+    """One login for each origin: it is not given on to where a redirect leads, nor from https to http."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_origin: dict[tuple[str, str | None, int | None], tuple[str, str]] = {}
+
+    def add_password(self, _realm: str | None, uri: str | Sequence[str], user: str, passwd: str) -> None:
+        """Of the origin of an address, for every realm."""
+        for one in [uri] if isinstance(uri, str) else uri:
+            self._of_origin[_origin_of(one)] = user, passwd
+
+    def find_user_password(self, _realm: str | None, authuri: str) -> tuple[str | None, str | None]:
+        """Of the origin of an address."""
+        return self._of_origin.get(_origin_of(authuri), (None, None))
+
+
+def _origin_of(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 class _Decrypted:
