@@ -28,6 +28,11 @@ RULE = WindowRule(tuple(range(WINDOW - 1, -1, -1)), young="mask", first_alone=Fa
 WIDTHS = (16, 32, 64, 96, 96)
 """Decoder channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
 
+LEAK = 0.1
+"""Slope below zero before the last layer. With ReLU6 there all that is far fell to one and the same value, softplus of
+the bias, and learnt nothing more: no channel was above zero.
+"""
+
 STRIDE = 32
 HEADS, GROUPS = 8, 32
 CACHES_PER_MODULE = 2
@@ -94,7 +99,7 @@ class Decoder(nn.Module):
 
     def depth(self, x: Tensor) -> Tensor:
         """x: [B, 16, H/2, W/2]. Returns relative inverse depth [B, H, W], >= 0."""
-        half = F.softplus(self.out(F.relu6(self.head(x))))
+        half = F.softplus(self.out(F.leaky_relu(self.head(x), LEAK)))
         return F.interpolate(half, scale_factor=2.0, mode="bilinear")[:, 0]
 
 
