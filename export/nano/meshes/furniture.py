@@ -16,7 +16,7 @@ LARGEST, LOWEST, THINNEST, FEWEST = 3.0, 0.08, 0.03, 24
 """Metres across and tall, and triangles, of what counts as a thing."""
 MOST_PARTS = 2500
 INSIDE = 0.3
-"""Share of a part's box within another's from which the two are one thing."""
+"""Share of a part's ground plan within another's from which the two are one thing, where they touch in height."""
 MOST_TRIANGLES = 30_000
 
 
@@ -70,15 +70,15 @@ def parts_of(corners: Floats) -> NDArray[np.int64]:
 
 
 def _grouped(low: Floats, high: Floats) -> NDArray[np.int64]:
-    """Group [k] of each box, largest first: a box joins the first group that holds enough of it."""
+    """Group [k] of each box, largest first: a box joins the first group under or over or in which it stands."""
     group = np.full(len(low), -1)
     lows, highs = np.zeros_like(low), np.zeros_like(high)
     groups = 0
     for index in range(len(low)):
         a, b = low[index] - 0.01, high[index] + 0.01
         common = np.minimum(highs[:groups], b) - np.maximum(lows[:groups], a)
-        share = np.prod(np.maximum(common, 0), axis=1) / np.prod(b - a)
-        joins = np.flatnonzero(share > INSIDE)
+        share = np.prod(np.maximum(common[:, :2], 0), axis=1) / np.prod((b - a)[:2])
+        joins = np.flatnonzero((share > INSIDE) & (common[:, 2] > 0))
         if len(joins):
             group[index] = joins[0]
         else:
