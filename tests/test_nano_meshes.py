@@ -273,11 +273,13 @@ def test_pictures_rendered_while_training(data: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_renderer_that_dies_is_heard_of(tmp_path: Path) -> None:
-    with MeshPool(plan(tmp_path)) as meshes, pytest.raises(RuntimeError, match="FileNotFoundError: .* 0 models"):
+    with MeshPool(plan(tmp_path)) as meshes, pytest.raises(RuntimeError, match=r"FileNotFoundError: .* 0 models"):
         meshes.draw(Random(0), 1)
 
 
-def test_the_ratio_is_one_for_the_plane_and_none_for_the_truth(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ratio_is_one_for_the_plane_and_none_for_the_truth(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(measure, "COUNT", 3)
     monkeypatch.setattr(measure, "SIZE", SIZE)
     sets = measure.picture_sets(data, "held-out", tmp_path)

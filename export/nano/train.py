@@ -267,8 +267,9 @@ def _run(trainer: Trainer, pool: Pool, stopping: Callable[[], bool]) -> None:
 
 
 def _log(settings: Settings, record: dict[str, float]) -> None:
+    stamp = {"stage": settings.stage, "area": settings.area, "time": round(time.time())}
     with (settings.run / "log.jsonl").open("a") as file:
-        file.write(json.dumps({"stage": settings.stage, "area": settings.area, "time": round(time.time()), **record}) + "\n")
+        file.write(json.dumps(stamp | record) + "\n")
 
 
 def parse(arguments: list[str] | None = None) -> Settings:

@@ -17,7 +17,9 @@ def leaf_picture(rng: Generator) -> NDArray[np.uint8]:
     """Leaves, needles or blades on nothing, uint8 RGBA."""
     image = Image.new("RGBA", (SIDE, SIDE), (60, 80, 30, 0))
     draw = ImageDraw.Draw(image)
-    base = rng.uniform((30, 60, 10), (130, 150, 70)) if rng.random() < 0.8 else rng.uniform((110, 50, 10), (220, 160, 90))
+    base = (
+        rng.uniform((30, 60, 10), (130, 150, 70)) if rng.random() < 0.8 else rng.uniform((110, 50, 10), (220, 160, 90))
+    )
     long, wide = rng.uniform(0.08, 0.3) * SIDE, rng.uniform(0.02, 0.1) * SIDE
     for _ in range(int(rng.integers(25, 160))):
         x, y, a = *rng.uniform(0.12, 0.88, 2) * SIDE, rng.uniform(0, 2 * math.pi)

@@ -14,6 +14,8 @@ WELD = 1e-3
 """Corners nearer than this, in metres, are one."""
 LARGEST, LOWEST, THINNEST, FEWEST = 3.0, 0.08, 0.03, 24
 """Metres across and tall, and triangles, of what counts as a thing."""
+ALIKE = 0.03
+"""Metres: things of as many triangles and, this nearly, of one size are copies of one."""
 MOST_PARTS = 2500
 INSIDE = 0.3
 """Share of a part's ground plan within another's from which the two are one thing, where they touch in height."""
@@ -21,8 +23,10 @@ MOST_TRIANGLES = 30_000
 
 
 def furniture_of(models: Mapping[str, Mesh]) -> tuple[Mesh, ...]:
-    """All things of the buildings among `models`, each standing on the origin."""
-    return tuple(thing for name in SOURCES if name in models for thing in things(models[name]))
+    """All things of the buildings among `models`, each once and standing on the origin."""
+    found = [thing for name in SOURCES if name in models for thing in things(models[name])]
+    kinds = {(len(thing), *np.round(thing.bounds()[1] / ALIKE).astype(int).tolist()): thing for thing in found}
+    return tuple(kinds.values())
 
 
 def things(mesh: Mesh) -> list[Mesh]:
@@ -42,7 +46,7 @@ def things(mesh: Mesh) -> list[Mesh]:
     for group in np.unique(label[label >= 0]):
         thing = mesh.chosen(label == group)
         size = np.subtract(*thing.bounds()[::-1])
-        if FEWEST <= len(thing) <= MOST_TRIANGLES and LOWEST < size[2] < LARGEST and THINNEST < size[:2].min():
+        if FEWEST <= len(thing) <= MOST_TRIANGLES and LOWEST < size[2] < LARGEST and size[:2].min() > THINNEST:
             found.append(grounded(thing))
     return found
 

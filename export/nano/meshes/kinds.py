@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from export.nano.meshes.country import country_camera, countryside, sea_bed, under_water
 from export.nano.meshes.library import Library
 from export.nano.meshes.mesh import Mesh
 from export.nano.meshes.rooms import room, still_life
@@ -82,6 +83,19 @@ def outdoors(library: Library, rng: Generator) -> tuple[Mesh, Views]:
     return street(library, rng), view
 
 
+def nature(library: Library, rng: Generator) -> tuple[Mesh, Views]:
+    """Open country by day, or a sea bed."""
+    wet = rng.random() < 0.3
+    mesh, ground = sea_bed(library, rng) if wet else countryside(library, rng)
+
+    def view(world: World, library: Library, rng: Generator) -> tuple[Camera, Light] | None:
+        camera = country_camera(world, ground, rng, 4.0 if wet else 12.0)
+        light = under_water if wet else daylight
+        return None if camera is None else (camera, light(library, rng))
+
+    return mesh, view
+
+
 def shapes(library: Library, rng: Generator) -> tuple[Mesh, Views]:
     """Loose shapes, seen from one place only."""
     mesh, camera = shape_scene(library, rng)
@@ -93,11 +107,12 @@ def shapes(library: Library, rng: Generator) -> tuple[Mesh, Views]:
 
 
 KINDS: dict[str, tuple[Callable[[Library, Generator], tuple[Mesh, Views]], float, int]] = {
-    "interior": (interior, 0.2, 24),
+    "interior": (interior, 0.18, 20),
     "room": (furnished, 0.22, 12),
-    "table": (tables, 0.14, 6),
-    "street": (outdoors, 0.24, 12),
-    "shapes": (shapes, 0.2, 2),
+    "table": (tables, 0.15, 6),
+    "street": (outdoors, 0.16, 12),
+    "nature": (nature, 0.12, 8),
+    "shapes": (shapes, 0.18, 2),
 }
 """Builder, share of the pictures, pictures of one scene."""
 

@@ -19,7 +19,7 @@ from PIL import Image
 from export.nano.meshes.atlas import LINEAR, Atlas
 from export.nano.meshes.foliage import LEAF_PICTURES, leaf_picture
 from export.nano.meshes.furniture import furniture_of
-from export.nano.meshes.mesh import Mesh
+from export.nano.meshes.mesh import PLAIN, Mesh
 
 Split = Literal["train", "validate", "held-out"]
 
@@ -134,7 +134,6 @@ def _model(folder: Path, pictures: list[NDArray[np.uint8]]) -> Mesh:
         pictures.append(np.full((4, 4, 3), 200, np.uint8) if blank else _picture(folder / name, SIDE))
     own = stored["T"].astype(np.int32)
     tint = np.where(own[:, None] >= 0, 1.0, LINEAR[stored["C"]]).astype(np.float32)
-    return Mesh(
-        stored["V"].astype(np.float32), stored["UV"].astype(np.float32), np.where(own >= 0, own + first, -1).astype(np.int32),
-        tint, np.zeros(len(own), np.float32),
-    )  # fmt: skip
+    picture = np.where(own >= 0, own + first, PLAIN).astype(np.int32)
+    corners, uv = stored["V"].astype(np.float32), stored["UV"].astype(np.float32)
+    return Mesh(corners, uv, picture, tint, np.zeros(len(own), np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.random import Generator
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+Tint = Sequence[float] | NDArray[np.floating[Any]]
+"""Linear RGB [3]."""
 PLAIN = -1
 """Picture of a triangle that has its tint alone."""
+
+
+class _Looks(TypedDict):
+    picture: Ints
+    tint: Floats
+    shine: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +55,18 @@ class Mesh:
         return Mesh(self.corners[where], self.uv[where], self.picture[where], self.tint[where], self.shine[where])
 
 
-def make_mesh(corners: Floats, uv: Floats, picture: int, tint: Sequence[float] = (1, 1, 1), shine: float = 0.0) -> Mesh:
+def make_mesh(corners: Floats, uv: Floats, picture: int, tint: Tint = (1, 1, 1), shine: float = 0.0) -> Mesh:
     """Triangles that all look alike."""
-    n = len(corners)
-    return Mesh(
-        np.ascontiguousarray(corners, np.float32),
-        np.ascontiguousarray(uv, np.float32),
-        np.full(n, picture, np.int32),
-        np.tile(np.asarray(tint, np.float32), (n, 1)),
-        np.full(n, shine, np.float32),
-    )
+    points, places = np.ascontiguousarray(corners, np.float32), np.ascontiguousarray(uv, np.float32)
+    return Mesh(points, places, **_looks(len(points), picture, tint, shine))
+
+
+def _looks(count: int, picture: int, tint: Tint, shine: float) -> _Looks:
+    return {
+        "picture": np.full(count, picture, np.int32),
+        "tint": np.tile(np.asarray(tint, np.float32), (count, 1)),
+        "shine": np.full(count, shine, np.float32),
+    }
 
 
 def joined(parts: Sequence[Mesh]) -> Mesh:
@@ -75,6 +86,21 @@ def moved(mesh: Mesh, turn: Floats, shift: Sequence[float] | Floats) -> Mesh:
     return replace(mesh, corners=corners.reshape(-1, 3, 3).astype(np.float32))
 
 
+def shifted(mesh: Mesh, x: float, y: float, z: float) -> Mesh:
+    """Every corner moved by so many metres."""
+    return replace(mesh, corners=mesh.corners + np.array((x, y, z), np.float32))
+
+
+def scaled(mesh: Mesh, share: float) -> Mesh:
+    """Every corner times `share`."""
+    return replace(mesh, corners=mesh.corners * np.float32(share))
+
+
+def worn(mesh: Mesh, picture: int, tint: Tint, shine: float = 0.0) -> Mesh:
+    """All triangles with one picture (or PLAIN), tint [3] and gloss; the texture coordinates stay."""
+    return replace(mesh, **_looks(len(mesh), picture, tint, shine))
+
+
 def placed(mesh: Mesh, x: float, y: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0) -> Mesh:
     """Scaled, turned about the vertical, then moved."""
     return moved(mesh, about_z(yaw) * np.float32(scale), (x, y, z))
@@ -83,7 +109,8 @@ def placed(mesh: Mesh, x: float, y: float, z: float = 0.0, yaw: float = 0.0, sca
 def grounded(mesh: Mesh) -> Mesh:
     """Its bounding box centred over the origin, its lowest point at z = 0."""
     low, high = mesh.bounds()
-    return moved(mesh, np.eye(3, dtype=np.float32), (-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]))
+    middle = (low + high) / 2
+    return shifted(mesh, -middle[0], -middle[1], -low[2])
 
 
 def about_z(yaw: float) -> Floats:

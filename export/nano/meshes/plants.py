@@ -48,7 +48,9 @@ def tree(library: Library, rng: Generator) -> Mesh:
             wood.append(leaves(library, rng, np.array([0, 0, level * tall]), ring, 14, tall * 0.1 * (1.2 - level)))
         return joined(wood)
     crown = np.array([1, 1, rng.uniform(0.7, 1.3)]) * tall * rng.uniform(0.18, 0.33)
-    wood.append(leaves(library, rng, trunk[-1] * 0.95, crown, int(rng.integers(50, 160)), tall * rng.uniform(0.05, 0.1)))
+    wood.append(
+        leaves(library, rng, trunk[-1] * 0.95, crown, int(rng.integers(50, 160)), tall * rng.uniform(0.05, 0.1))
+    )
     return joined(wood)
 
 
@@ -56,4 +58,6 @@ def bush(library: Library, rng: Generator) -> Mesh:
     """0.2 to 1.5 m, on the ground."""
     size = rng.uniform(0.2, 1.5)
     spread = size * np.array([rng.uniform(0.4, 1), rng.uniform(0.4, 1), 0.5])
-    return leaves(library, rng, np.array([0, 0, size * 0.5]), spread, int(rng.integers(15, 60)), size * rng.uniform(0.15, 0.35))
+    return leaves(
+        library, rng, np.array([0, 0, size * 0.5]), spread, int(rng.integers(15, 60)), size * rng.uniform(0.15, 0.35)
+    )

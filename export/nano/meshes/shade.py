@@ -174,9 +174,7 @@ def _smoothed(x: Floats) -> Floats:
     return out
 
 
-def _reflected(
-    world: World, start: Floats, normal: Floats, direction: Floats, shine: Floats, light: Light
-) -> Floats:
+def _reflected(world: World, start: Floats, normal: Floats, direction: Floats, shine: Floats, light: Light) -> Floats:
     """What glossy places mirror, more of it the flatter one looks; reflections are lit by ambient light alone."""
     unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     facing = -(normal * unit).sum(1, keepdims=True)

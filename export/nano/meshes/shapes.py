@@ -1,4 +1,4 @@
-"""Random shapes with random pictures on them, anywhere: no habit of a place helps, only occlusion, shade and texture."""
+"""Random shapes with random pictures on them: no habit of a place helps, only occlusion, shade and texture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import PLAIN, Mesh, joined, moved, tumbled
+from export.nano.meshes.mesh import PLAIN, Mesh, joined, moved, scaled, shifted, tumbled, worn
 from export.nano.meshes.shade import Camera
 from export.nano.meshes.solids import ball, box, cylinder, grid, quad, torus, tube
 from export.nano.meshes.surfaces import any_picture, covered, random_tint
@@ -27,8 +27,8 @@ def _bowed_tube(rng: Generator) -> Mesh:
     return tube((fine - fine.mean(0)).astype(np.float32), radii.astype(np.float32))
 
 
-def _lump(rng: Generator) -> Mesh:
-    """A ball with bumps."""
+def lump(rng: Generator) -> Mesh:
+    """A ball of radius about 1 with bumps."""
     mesh = ball((1, 1, 1), 24)
     points = mesh.corners.reshape(-1, 3)
     wide = np.ones(len(points))
@@ -41,17 +41,19 @@ def _lump(rng: Generator) -> Mesh:
 def _sheet(rng: Generator) -> Mesh:
     """A waving cloth."""
     y, x = np.meshgrid(np.linspace(-1, 1, 14), np.linspace(-1, 1, 14), indexing="ij")
-    z = sum(rng.uniform(0, 0.2) * np.sin(rng.normal(0, 3) * x + rng.normal(0, 3) * y + rng.uniform(0, 6)) for _ in range(3))
+    z = np.zeros_like(x)
+    for _ in range(3):
+        z += rng.uniform(0, 0.2) * np.sin(rng.normal(0, 3) * x + rng.normal(0, 3) * y + rng.uniform(0, 6))
     return grid(np.stack((x, y * rng.uniform(0.4, 1.2), z), -1).astype(np.float32))
 
 
 def _frame(rng: Generator) -> Mesh:
     """A ladder or lattice of thin bars."""
-    bars, gap = int(rng.integers(2, 7)), rng.uniform(0.2, 0.5)
-    thick, long = rng.uniform(0.01, 0.06), gap * 3
-    across = [moved(box((thick, thick, long)), np.eye(3, dtype=np.float32), (gap * (i - bars / 2), 0, 0)) for i in range(bars)]
-    along = [moved(box((gap * bars / 2, thick, thick)), np.eye(3, dtype=np.float32), (0, 0, z)) for z in rng.uniform(-long, long, rng.integers(1, 5))]
-    return joined(across + along)
+    bars, gap, thick = int(rng.integers(2, 7)), rng.uniform(0.2, 0.5), rng.uniform(0.01, 0.06)
+    long = gap * 3
+    across = [shifted(box((thick, thick, long)), gap * (i - bars / 2), 0, 0) for i in range(bars)]
+    heights = rng.uniform(-long, long, rng.integers(1, 5))
+    return joined(across + [shifted(box((gap * bars / 2, thick, thick)), 0, 0, z) for z in heights])
 
 
 SHAPES: tuple[Callable[[Generator], Mesh], ...] = (
@@ -59,9 +61,9 @@ SHAPES: tuple[Callable[[Generator], Mesh], ...] = (
     lambda rng: box(rng.uniform(0.15, 1, 3)),
     lambda rng: box((rng.uniform(0.3, 1), rng.uniform(0.3, 1), 0.01)),
     lambda rng: ball(rng.uniform(0.3, 1, 3)),
-    lambda rng: moved(cylinder(rng.uniform(0.1, 0.7), 2.0, rng.uniform(0, 0.7)), np.eye(3, dtype=np.float32), (0, 0, -1)),
+    lambda rng: shifted(cylinder(rng.uniform(0.1, 0.7), 2.0, rng.uniform(0, 0.7)), 0, 0, -1),
     lambda rng: torus(rng.uniform(0.4, 1), rng.uniform(0.05, 0.3)),
-    _bowed_tube, _lump, _lump, _sheet, _frame,
+    _bowed_tube, lump, lump, _sheet, _frame,
 )  # fmt: skip
 
 
@@ -70,9 +72,8 @@ def dressed(mesh: Mesh, library: Library, rng: Generator) -> Mesh:
     if rng.random() < 0.5:
         return covered(mesh, library, rng, float(np.exp(rng.uniform(-1.5, 1.0))))
     if rng.random() < 0.15:
-        return replace(mesh, picture=np.full(len(mesh), PLAIN, np.int32), tint=np.tile(random_tint(rng), (len(mesh), 1)))
-    tint = (rng.uniform(0.6, 1.3) * rng.uniform(0.8, 1.2, 3)).astype(np.float32)
-    return replace(mesh, picture=np.full(len(mesh), any_picture(rng, library), np.int32), tint=np.tile(tint, (len(mesh), 1)))
+        return worn(mesh, PLAIN, random_tint(rng))
+    return worn(mesh, any_picture(rng, library), rng.uniform(0.6, 1.3) * rng.uniform(0.8, 1.2, 3))
 
 
 def shape_scene(library: Library, rng: Generator) -> tuple[Mesh, Camera]:
@@ -90,7 +91,7 @@ def shape_scene(library: Library, rng: Generator) -> tuple[Mesh, Camera]:
         parts.append(_backdrop(rng, library, spread * rng.uniform(0.9, 1.6)))
     camera = Camera(np.zeros(3, np.float32), np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], np.float32), focal)
     mesh = joined(parts)
-    return moved(mesh, np.eye(3, dtype=np.float32) * np.float32(scale), (0, 0, 0)), camera
+    return scaled(mesh, scale), camera
 
 
 def _backdrop(rng: Generator, library: Library, away: float) -> Mesh:
@@ -100,4 +101,5 @@ def _backdrop(rng: Generator, library: Library, away: float) -> Mesh:
     yaw, lean = rng.normal(0, 0.5), rng.normal(0, 0.7)
     c, s, p, q = math.cos(yaw), math.sin(yaw), math.cos(lean), math.sin(lean)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, p, -q], [0, q, p]])
-    return moved(covered(plane, library, rng, away * float(np.exp(rng.uniform(-1, 1)))), turn.astype(np.float32), (0, away, 0))
+    wearing = covered(plane, library, rng, away * float(np.exp(rng.uniform(-1, 1))))
+    return moved(wearing, turn.astype(np.float32), (0, away, 0))

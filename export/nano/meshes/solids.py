@@ -27,7 +27,9 @@ def grid(points: Floats, picture: int = PLAIN) -> Mesh:
 
     def triangles(x: Floats) -> Floats:
         a, b, c, d = x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]
-        halves = np.concatenate((np.stack((a, b, c), 2).reshape(-1, 3, x.shape[2]), np.stack((a, c, d), 2).reshape(-1, 3, x.shape[2])))
+        halves = np.concatenate(
+            (np.stack((a, b, c), 2).reshape(-1, 3, x.shape[2]), np.stack((a, c, d), 2).reshape(-1, 3, x.shape[2]))
+        )
         return halves.astype(np.float32)
 
     return make_mesh(triangles(points), triangles(uv), picture)
@@ -80,7 +82,9 @@ def torus(ring: float, thick: float, segments: int = 20) -> Mesh:
     """A ring of radius `ring` about the vertical, `thick` in radius."""
     lon, lat = np.linspace(0, 2 * math.pi, segments + 1)[:, None], np.linspace(0, 2 * math.pi, 11)[None]
     wide = ring + thick * np.cos(lat)
-    return grid(np.stack((wide * np.cos(lon), wide * np.sin(lon), thick * np.sin(lat) + 0 * lon), -1).astype(np.float32))
+    return grid(
+        np.stack((wide * np.cos(lon), wide * np.sin(lon), thick * np.sin(lat) + 0 * lon), -1).astype(np.float32)
+    )
 
 
 def cylinder(radius: float, height: float, top: float | None = None, sides: int = 16) -> Mesh:

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from export.nano.meshes.figures import animal, person
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import Mesh, grounded, joined, moved, placed
+from export.nano.meshes.mesh import Mesh, grounded, joined, placed, shifted
 from export.nano.meshes.plants import bush, tree
 from export.nano.meshes.shade import Camera
 from export.nano.meshes.shapes import dressed
@@ -40,6 +40,8 @@ FURNITURE = (
 )  # fmt: skip
 LENGTH = 90.0
 LARGEST_BUILDING = 30.0
+STOREY, EAVES = 2.9, 0.4
+"""Metres."""
 GROUND = 400.0
 
 
@@ -82,16 +84,17 @@ def _spot(rng: Generator, road: float) -> tuple[float, float]:
 
 def pole(library: Library, rng: Generator) -> Mesh:
     """A post, a fence, a lattice mast or a sign."""
-    dice, eye = rng.random(), np.eye(3, dtype=np.float32)
+    dice = rng.random()
     if dice < 0.35:
         return covered(cylinder(rng.uniform(0.03, 0.2), rng.uniform(1.0, 9.0), rng.uniform(0.02, 0.1)), library, rng)
     if dice < 0.6:
-        bars = [moved(cylinder(0.025, 1.1, sides=6), eye, (0.18 * i, 0, 0)) for i in range(int(rng.integers(8, 30)))]
-        rails = [moved(box((0.09 * len(bars), 0.02, 0.03)), eye, (0.09 * len(bars), 0, z)) for z in (0.2, 1.0)]
+        bars = [shifted(cylinder(0.025, 1.1, sides=6), 0.18 * i, 0, 0) for i in range(int(rng.integers(8, 30)))]
+        half = 0.09 * len(bars)
+        rails = [shifted(box((half, 0.02, 0.03)), half, 0, z) for z in (0.2, 1.0)]
         return covered(joined(bars + rails), library, rng)
     if dice < 0.8:
         return covered(lattice(rng), library, rng)
-    board = moved(box((rng.uniform(0.2, 1.2), 0.02, rng.uniform(0.2, 0.8))), eye, (0, 0.06, rng.uniform(1.6, 3.0)))
+    board = shifted(box((rng.uniform(0.2, 1.2), 0.02, rng.uniform(0.2, 0.8))), 0, 0.06, rng.uniform(1.6, 3.0))
     return joined([covered(cylinder(0.05, 2.5), library, rng), dressed(board, library, rng)])
 
 
@@ -121,7 +124,10 @@ def ground(library: Library, rng: Generator) -> Mesh:
 def _row(library: Library, rng: Generator, houses: list[str], side: int, road: float) -> list[Mesh]:
     parts, x = [], -20.0
     while x < LENGTH - 20:
-        mesh = repainted(grounded(library.models[houses[rng.integers(len(houses))]]), library, rng)
+        if rng.random() < 0.4:
+            mesh = house(library, rng)
+        else:
+            mesh = repainted(grounded(library.models[houses[rng.integers(len(houses))]]), library, rng)
         scale = rng.uniform(0.7, 1.3)
         wide = radius(mesh) * scale
         if wide > LARGEST_BUILDING:
@@ -130,6 +136,31 @@ def _row(library: Library, rng: Generator, houses: list[str], side: int, road: f
         parts.append(placed(mesh, x + wide, side * (road + wide * rng.uniform(0.75, 1.1)), 0, yaw, scale))
         x += 2 * wide * rng.uniform(0.7, 1.3)
     return parts
+
+
+def house(library: Library, rng: Generator) -> Mesh:
+    """A block with rows of windows, under a flat roof or a gable."""
+    w, d, floors = rng.uniform(3, 9), rng.uniform(3, 8), int(rng.integers(1, 6))
+    h = STOREY * floors
+    parts = [covered(shifted(box((w, d, h / 2)), 0, 0, h / 2), library, rng, rng.uniform(1, 5))]
+    panes: list[Mesh] = []
+    for side, half, away in ((0, w, d), (1, d, w), (2, w, d), (3, d, w)):
+        count = max(1, int(half * rng.uniform(0.4, 0.9)))
+        pane = box((half / count * rng.uniform(0.3, 0.7), 0.06, 0.7))
+        spots = [((2 * i + 1 - count) * half / count, STOREY * k + 1.5) for i in range(count) for k in range(floors)]
+        front = joined([shifted(pane, x, -away, z) for x, z in spots])
+        panes.append(placed(front, 0, 0, 0, side * math.pi / 2))
+    parts.append(covered(joined(panes), library, rng))
+    return joined(parts + _gable(library, rng, (w, d, h))) if rng.random() < 0.6 else joined(parts)
+
+
+def _gable(library: Library, rng: Generator, size: tuple[float, float, float]) -> list[Mesh]:
+    w, d, h = size
+    top, x, y = h + rng.uniform(0.3, 0.6) * d, w + EAVES, d + EAVES
+    slopes = [quad([(-x, s * y, h), (x, s * y, h), (x, 0, top), (-x, 0, top)]) for s in (-1, 1)]
+    ends = [quad([(s * w, -d, h), (s * w, d, h), (s * w, 0, top), (s * w, 0, top)]) for s in (-1, 1)]
+    roof = covered(joined(slopes), library, rng, rng.uniform(0.5, 3))
+    return [roof, covered(joined(ends), library, rng, 2.0)]
 
 
 def _one(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import PLAIN, Floats, Mesh, boxed_uv
+from export.nano.meshes.mesh import PLAIN, Floats, Mesh, boxed_uv, worn
 
 REPAINTED = 0.35
 """Share of a model's pictures that are exchanged for a random surface."""
@@ -49,13 +49,21 @@ def repainted(mesh: Mesh, library: Library, rng: Generator, share: float = REPAI
 
 def covered(mesh: Mesh, library: Library, rng: Generator, tile: float | None = None) -> Mesh:
     """The same triangles all in one random surface, or plain."""
-    shine = np.full(len(mesh), rng.uniform(0.05, 0.5) if rng.random() < 0.2 else 0.0, np.float32)
+    shine = rng.uniform(0.05, 0.5) if rng.random() < 0.2 else 0.0
     if rng.random() < 0.3:
-        tint = np.tile(random_tint(rng), (len(mesh), 1))
-        return replace(mesh, picture=np.full(len(mesh), PLAIN, np.int32), tint=tint, shine=shine)
-    tint = np.tile((rng.uniform(0.6, 1.2) * rng.uniform(0.85, 1.15, 3)).astype(np.float32), (len(mesh), 1))
-    uv = boxed_uv(mesh.corners, tile or _tile(rng))
-    return replace(mesh, picture=np.full(len(mesh), any_picture(rng, library), np.int32), tint=tint, uv=uv, shine=shine)
+        return worn(mesh, PLAIN, random_tint(rng), shine)
+    laid = replace(mesh, uv=boxed_uv(mesh.corners, tile or _tile(rng)))
+    return worn(laid, any_picture(rng, library), rng.uniform(0.6, 1.2) * rng.uniform(0.85, 1.15, 3), shine)
+
+
+def plastered(mesh: Mesh, library: Library, rng: Generator, tile: float) -> Mesh:
+    """As walls, floors and ceilings mostly are: one quiet colour or a tiling surface, never a photograph."""
+    painted = covered(mesh, library, rng, tile)
+    if painted.picture[0] == PLAIN:
+        return painted
+    if rng.random() < 0.35:
+        return worn(painted, PLAIN, random_tint(rng) ** np.float32(0.5), float(painted.shine[0]))
+    return worn(painted, int(rng.choice(library.materials)), painted.tint[0], float(painted.shine[0]))
 
 
 def _tile(rng: Generator) -> float:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from export.nano.meshes.library import Library
 from export.nano.meshes.mesh import Floats
@@ -95,7 +96,7 @@ def across_table(world: World, rng: Generator) -> Camera | None:
         _, depth = look_around(world, place, rng)
         if depth.min() < TOO_NEAR:
             continue
-        target = np.array([*rng.normal(0, 0.15, 2), rng.uniform(0.4, 1.1)])
+        target = np.array([rng.normal(0, 0.15), rng.normal(0.1, 0.25), rng.uniform(0.4, 1.35)])
         camera = Camera(place, facing(target - place, roll_of(rng)), lens(rng))
         if relief(world, camera) > rng.uniform(0, 0.5 * MUCH_RELIEF):
             return camera
@@ -125,8 +126,7 @@ def indoor_light(library: Library, camera: Camera, world: World, rng: Generator)
         lamps.append(sun(rng))
     ambient = rng.uniform(0.12, 0.6) * rng.uniform(0.9, 1.1, 3)
     view = rng.choice(library.outdoors if rng.random() < 0.7 else library.indoors)
-    return Light(tuple(lamps), ambient.astype(np.float32), _haze(rng, 0.02), int(view), rng.random(), rng.uniform(0.5, 2.5),
-                 float(rng.uniform(0.3, 1.5)) if rng.random() < 0.7 else 0.0)  # fmt: skip
+    return _light(tuple(lamps), ambient, 0.02, int(view), (0.5, 2.5), (0.3, 1.5), rng)
 
 
 def sun(rng: Generator) -> Lamp:
@@ -144,9 +144,20 @@ def daylight(library: Library, rng: Generator) -> Light:
     lamps = (sun(rng),) if rng.random() < 0.85 else ()
     ambient = rng.uniform(0.25, 0.7) * np.array([rng.uniform(0.85, 1.0), 1.0, rng.uniform(1.0, 1.2)])
     view = rng.choice(library.outdoors)
-    return Light(lamps, ambient.astype(np.float32), _haze(rng, 0.03), int(view), rng.random(), rng.uniform(0.6, 1.6),
-                 float(rng.uniform(0.5, 3.0)) if rng.random() < 0.6 else 0.0)  # fmt: skip
+    return _light(lamps, ambient, 0.03, int(view), (0.6, 1.6), (0.5, 3.0), rng)
 
 
-def _haze(rng: Generator, most: float) -> float:
-    return float(rng.uniform(0, most)) if rng.random() < 0.25 else 0.0
+def _light(
+    lamps: tuple[Lamp, ...], ambient: NDArray[np.float64], haze: float, view: int, sky: tuple[float, float],
+    reach: tuple[float, float], rng: Generator,
+) -> Light:  # fmt: skip
+    """Haze of at most `haze` at times; a sky as bright, an occlusion as wide, as these ranges say."""
+    return Light(
+        lamps,
+        ambient.astype(np.float32),
+        float(rng.uniform(0, haze)) if rng.random() < 0.25 else 0.0,
+        view,
+        rng.random(),
+        rng.uniform(*sky),
+        float(rng.uniform(*reach)) if rng.random() < 0.65 else 0.0,
+    )
