@@ -17,7 +17,7 @@ from PIL import Image
 
 pytest.importorskip("embreex", reason="the ray caster of mesh scenes is not installed")
 
-from export.nano.meshes import measure, pool
+from export.nano.meshes import measure, pan, pool
 from export.nano.meshes.atlas import Atlas
 from export.nano.meshes.figures import animal, person, swimmer
 from export.nano.meshes.furniture import things
@@ -263,13 +263,28 @@ def test_pictures_rendered_while_training(data: Path, monkeypatch: pytest.Monkey
     with MeshPool(plan(data, uses=2)) as meshes:
         drawn = [meshes.draw(Random(i), 1) for i in range(12)]
         assert meshes.rendered >= 6
-        with pytest.raises(ValueError, match="single pictures"):
-            meshes.draw(Random(0), 4)
+        clip, depth = meshes.draw(Random(0), 4)
+        assert clip.shape == (4, *SIZE, 3)
+        assert depth.shape == (4, *SIZE)
     assert all(rgb.shape == (1, *SIZE, 3) and rgb.dtype == torch.uint8 for rgb, _ in drawn)
     seen = [rgb.numpy().tobytes() for rgb, _ in drawn]
     assert max(seen.count(each) for each in seen) <= 2
     assert set(threading.enumerate()) <= threads
     assert not multiprocessing.active_children()
+
+
+def test_a_window_over_a_picture_carries_its_depth_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth is coded in the picture, so that the two can be compared wherever the window is."""
+    monkeypatch.setattr(pan, "RESTING", 0.0)
+    line = torch.linspace(0, 200, 64)
+    rgb = line.expand(48, 64)[..., None].expand(-1, -1, 3).to(torch.uint8)
+    clip, depth = pan.panned(rgb, line.expand(48, 64), 9, Random(3))
+    assert float((clip[..., 0].float() - depth).abs().max()) <= 3
+    assert len({float(frame.mean()) for frame in depth}) > 5
+    monkeypatch.setattr(pan, "RESTING", 1.0)
+    clip, depth = pan.panned(rgb, line.expand(48, 64), 3, Random(3))
+    assert torch.equal(clip[0], clip[2])
+    assert torch.equal(depth[0], depth[2])
 
 
 def test_a_renderer_that_dies_is_heard_of(tmp_path: Path) -> None:

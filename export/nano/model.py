@@ -29,8 +29,8 @@ WIDTHS = (16, 32, 64, 96, 96)
 """Decoder channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
 
 LEAK = 0.1
-"""Slope below zero before the last layer. With ReLU6 there all that is far fell to one and the same value, softplus of
-the bias, and learnt nothing more: no channel was above zero.
+"""Slope below zero before the last layer, which has no cap either. With ReLU6 there, every channel of what is far
+stood at 0 or at 6: all of it came out as one value (0.7668 in the third weights) and no gradient reached it.
 """
 
 STRIDE = 32

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from export.nano.meshes.kinds import developed, pictures
 from export.nano.meshes.library import Library, load_library
+from export.nano.meshes.pan import panned
 from export.nano.shards import ShardPlan, load_photos, render_shard
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.float16]]
@@ -99,9 +100,11 @@ class MeshPool:
         return len(self._held)
 
     def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
-        """One picture; waits for enough of them. A sample that has been drawn `uses` times goes."""
-        if frames != 1:
-            raise ValueError(f"mesh scenes give single pictures, not clips of {frames} frames; train --stage image")
+        """A picture, or a clip panned over one; waits for enough. A sample that was drawn `uses` times goes."""
+        rgb, inverse = (torch.from_numpy(each) for each in self._take(rng))
+        return (rgb[None], inverse[None]) if frames == 1 else panned(rgb, inverse, frames, rng)
+
+    def _take(self, rng: random.Random) -> Sample:
         with self._changed:
             self._changed.wait_for(lambda: len(self._held) >= FEWEST or self._failure is not None)
             if self._failure is not None:
@@ -114,7 +117,7 @@ class MeshPool:
                 self._held[index] = self._held[-1]
                 self._held.pop()
                 self._changed.notify_all()
-        return torch.from_numpy(sample[0])[None], torch.from_numpy(sample[1])[None]
+        return sample
 
     def _collect(self) -> None:
         """Queue to store, as long as the store has room; runs on a thread of its own."""
