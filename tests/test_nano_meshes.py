@@ -17,6 +17,7 @@ from PIL import Image
 
 pytest.importorskip("embreex", reason="the ray caster of mesh scenes is not installed")
 
+from export.nano.evaluate import row_plane
 from export.nano.meshes import measure, pan, pool
 from export.nano.meshes.atlas import Atlas
 from export.nano.meshes.figures import animal, person, swimmer
@@ -248,7 +249,12 @@ def test_samples_of_both_generators_come_in_the_shares_asked_for(data: Path, mon
     monkeypatch.setattr(pool, "PRIMITIVES_AT_ONCE", 1)
     made: list[int] = []
     own = pool._primitives
-    monkeypatch.setattr(pool, "_primitives", lambda plan, rng: made.append(2) or own(plan, rng))
+
+    def counted(plan: RenderPlan, rng: np.random.Generator) -> list[pool.Sample]:
+        made.append(2)
+        return own(plan, rng)
+
+    monkeypatch.setattr(pool, "_primitives", counted)
     stream = samples(plan(data, primitives=0.2))
     taken = [next(stream) for _ in range(30)]
     assert all(rgb.shape == (*SIZE, 3) and inverse.shape == SIZE for rgb, inverse in taken)
@@ -301,7 +307,7 @@ def test_the_ratio_is_one_for_the_plane_and_none_for_the_truth(
     assert all(rgb.shape == (3, *SIZE, 3) for rgb, _ in sets.values())
     again = measure.picture_sets(tmp_path / "nowhere", "held-out", tmp_path)  # read, not made
     assert all(np.array_equal(sets[name][1], again[name][1]) for name in sets)
-    assert measure.ratios(measure.row_plane, sets) == pytest.approx(dict.fromkeys((*sets, "mean"), 1.0))
+    assert measure.ratios(row_plane, sets) == pytest.approx(dict.fromkeys((*sets, "mean"), 1.0))
     truths = iter(each for _, inverse in sets.values() for each in inverse)
     assert measure.ratios(lambda _: next(truths), sets)["mean"] < 1e-3
 

@@ -104,14 +104,16 @@ def test_shapes_and_sign(network: NanoNetwork) -> None:
 def test_no_map_sticks_at_a_floor(network: NanoNetwork, level: float) -> None:
     """However far every channel before the last layer is from zero, it still tells places apart, and still learns."""
     decoder = copy.deepcopy(network.decoder)
+    bias = decoder.head.bias
+    assert bias is not None
     with torch.no_grad():
         decoder.out.weight.fill_(1e-3)
-        decoder.head.bias.fill_(level)
+        bias.fill_(level)
     found = decoder.depth(torch.randn(1, WIDTHS[0], 8, 8, generator=torch.Generator().manual_seed(0)))
     assert float(found.detach().std()) > 0
     found.sum().backward()
-    assert decoder.head.bias.grad is not None
-    assert float(decoder.head.bias.grad.abs().min()) > 0
+    assert bias.grad is not None
+    assert float(bias.grad.abs().min()) > 0
 
 
 def test_size_stays_small(network: NanoNetwork) -> None:

@@ -57,7 +57,7 @@ class Atlas:
             + self._texels[start + row * width + columns[1]] * fx
             for row in rows
         )
-        mixed: Floats = (upper * (1 - fy) + lower * fy) * np.float32(1 / 255)
+        mixed = ((upper * (1 - fy) + lower * fy) * np.float32(1 / 255)).astype(np.float32, copy=False)
         mixed[:, :3] *= mixed[:, :3]
         return mixed
 

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from export.nano.meshes.figures import animal, person, swimmer
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import Floats, Mesh, joined, moved, placed, scaled, shifted, tumbled
+from export.nano.meshes.mesh import Floats, Mesh, Reals, about_z, joined, moved, placed, scaled, shifted, tumbled
 from export.nano.meshes.plants import bush, tree
 from export.nano.meshes.shade import Camera, Light
 from export.nano.meshes.shapes import lump
@@ -34,7 +34,7 @@ class Ground:
         self._waves = np.stack((np.cos(angles), np.sin(angles)), 1) * (2 * math.pi / lengths)[:, None]
         self._heights, self._phases = rough * lengths * rng.uniform(0, 0.03, 9), rng.uniform(0, 6.3, 9)
 
-    def height(self, x: Floats, y: Floats) -> Floats:
+    def height(self, x: float | Reals, y: float | Reals) -> Floats:
         """Metres above 0 at places of any shape."""
         rise = np.zeros(np.shape(x))
         for wave, height, phase in zip(self._waves, self._heights, self._phases, strict=True):
@@ -50,7 +50,7 @@ class Ground:
 
     def carried(self, mesh: Mesh, x: float, y: float, above: float = 0.0) -> Mesh:
         """The mesh, made about the origin, so many metres above the ground at (x, y)."""
-        return shifted(mesh, x, y, float(self.height(np.float32(x), np.float32(y))) + above)
+        return shifted(mesh, x, y, float(self.height(x, y)) + above)
 
 
 def countryside(library: Library, rng: Generator) -> tuple[Mesh, Ground]:
@@ -72,13 +72,13 @@ def sea_bed(library: Library, rng: Generator) -> tuple[Mesh, Ground]:
     for make in (rock, bush):
         for _ in range(int(rng.integers(1, 14))):
             turned = placed(make(library, rng), 0, 0, 0, rng.uniform(0, 6.3), rng.uniform(0.5, 1.2))
-            parts.append(ground.carried(turned, *rng.normal(0, 5, 2)))
+            x, y = rng.normal(0, 5, 2)
+            parts.append(ground.carried(turned, x, y))
     for _ in range(int(rng.integers(2, 10))):
         fish = swimmer(library, rng)
-        turned = (
-            moved(fish, tumbled(rng), (0, 0, 0)) if rng.random() < 0.3 else placed(fish, 0, 0, 0, rng.uniform(0, 6.3))
-        )
-        parts.append(ground.carried(turned, *rng.normal(0, 2.5, 2), rng.uniform(0.5, 4.0)))
+        turn = tumbled(rng) if rng.random() < 0.3 else about_z(rng.uniform(0, 6.3))
+        x, y = rng.normal(0, 2.5, 2)
+        parts.append(ground.carried(moved(fish, turn, (0, 0, 0)), x, y, rng.uniform(0.5, 4.0)))
     return joined(parts), ground
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import PLAIN, Floats, Mesh, boxed_uv, grounded, joined, scaled, shifted, worn
+from export.nano.meshes.mesh import PLAIN, Floats, Mesh, Reals, boxed_uv, grounded, joined, scaled, shifted, worn
 from export.nano.meshes.solids import ball, capsule, tube
 from export.nano.meshes.surfaces import random_tint
 
@@ -102,7 +102,7 @@ def _pose(name: str, rng: Generator) -> Pose:
     return Pose(0.5, rng.normal(0, 0.04), ((rng.normal(0, 0.08), 0.05), (rng.normal(0, 0.08), 0.05)), (arm(), arm()))
 
 
-def _trunk(pelvis: Floats, chest: Floats, neck: Floats, tall: float, wide: float) -> Mesh:
+def _trunk(pelvis: Reals, chest: Reals, neck: Reals, tall: float, wide: float) -> Mesh:
     """Wider than deep."""
     seat = pelvis - (0, 0, 0.045 * tall)
     path = np.array([seat, pelvis, (pelvis + chest) / 2, chest, (chest + neck) / 2, neck], np.float32)
@@ -113,7 +113,7 @@ def _trunk(pelvis: Floats, chest: Floats, neck: Floats, tall: float, wide: float
     return replace(mesh, corners=mesh.corners * np.array([1.2, 1, 1], np.float32))
 
 
-def _head(neck: Floats, spine: Floats, tall: float, skin: Cloth, rng: Generator) -> list[Mesh]:
+def _head(neck: Reals, spine: Reals, tall: float, skin: Cloth, rng: Generator) -> list[Mesh]:
     middle = neck + spine * 0.105 * tall + np.array([0, rng.uniform(0, 0.03), 0])
     size = np.array([0.045, 0.056, 0.068]) * tall
     hair = Cloth(PLAIN, random_tint(rng) * np.float32(0.4), 1.0)
@@ -127,7 +127,7 @@ def _head(neck: Floats, spine: Floats, tall: float, skin: Cloth, rng: Generator)
     return parts
 
 
-def _arm(shoulder: Floats, bend: Arm, tall: float, side: int, cloths: tuple[Cloth, Cloth, Cloth]) -> list[Mesh]:
+def _arm(shoulder: Reals, bend: Arm, tall: float, side: int, cloths: tuple[Cloth, Cloth, Cloth]) -> list[Mesh]:
     """cloths: of the upper arm, the forearm and the hand."""
     swing, spread, elbow = bend
     upper = np.array([side * math.sin(spread), math.sin(swing) * math.cos(spread), -math.cos(swing) * math.cos(spread)])
@@ -142,7 +142,7 @@ def _arm(shoulder: Floats, bend: Arm, tall: float, side: int, cloths: tuple[Clot
     return [dressed(limb, cloth) for limb, cloth in zip(limbs, cloths, strict=True)]
 
 
-def _leg(hip: Floats, bend: Leg, tall: float, cloths: tuple[Cloth, Cloth, Cloth]) -> list[Mesh]:
+def _leg(hip: Reals, bend: Leg, tall: float, cloths: tuple[Cloth, Cloth, Cloth]) -> list[Mesh]:
     """cloths: of the thigh, the calf and the foot."""
     thigh, knee = bend
     upper = np.array([0, math.sin(thigh), -math.cos(thigh)])

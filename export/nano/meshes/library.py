@@ -115,8 +115,8 @@ def _materials(folder: Path) -> list[Path]:
 
 
 def _picture(path: Path, side: int) -> NDArray[np.uint8]:
-    image = Image.open(path)
-    image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    stored = Image.open(path)
+    image = stored.convert("RGBA" if "A" in stored.getbands() else "RGB")
     if max(image.size) > side:
         share = side / max(image.size)
         image = image.resize(

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-Tint = Sequence[float] | NDArray[np.floating[Any]]
-"""Linear RGB [3]."""
+Reals = NDArray[np.floating[Any]]
+"""Any precision: what shapes are made of before they are triangles."""
+Vector = Sequence[float] | Reals
+"""Three numbers: a place, half sizes, linear RGB."""
 PLAIN = -1
 """Picture of a triangle that has its tint alone."""
 
@@ -55,13 +57,13 @@ class Mesh:
         return Mesh(self.corners[where], self.uv[where], self.picture[where], self.tint[where], self.shine[where])
 
 
-def make_mesh(corners: Floats, uv: Floats, picture: int, tint: Tint = (1, 1, 1), shine: float = 0.0) -> Mesh:
+def make_mesh(corners: Floats, uv: Floats, picture: int, tint: Vector = (1, 1, 1), shine: float = 0.0) -> Mesh:
     """Triangles that all look alike."""
     points, places = np.ascontiguousarray(corners, np.float32), np.ascontiguousarray(uv, np.float32)
     return Mesh(points, places, **_looks(len(points), picture, tint, shine))
 
 
-def _looks(count: int, picture: int, tint: Tint, shine: float) -> _Looks:
+def _looks(count: int, picture: int, tint: Vector, shine: float) -> _Looks:
     return {
         "picture": np.full(count, picture, np.int32),
         "tint": np.tile(np.asarray(tint, np.float32), (count, 1)),
@@ -80,7 +82,7 @@ def joined(parts: Sequence[Mesh]) -> Mesh:
     )
 
 
-def moved(mesh: Mesh, turn: Floats, shift: Sequence[float] | Floats) -> Mesh:
+def moved(mesh: Mesh, turn: Floats, shift: Vector) -> Mesh:
     """Every corner times `turn` [3, 3] (columns are the turned axes), plus `shift` [3]."""
     corners = mesh.corners.reshape(-1, 3) @ turn.T + np.asarray(shift, np.float32)
     return replace(mesh, corners=corners.reshape(-1, 3, 3).astype(np.float32))
@@ -96,7 +98,7 @@ def scaled(mesh: Mesh, share: float) -> Mesh:
     return replace(mesh, corners=mesh.corners * np.float32(share))
 
 
-def worn(mesh: Mesh, picture: int, tint: Tint, shine: float = 0.0) -> Mesh:
+def worn(mesh: Mesh, picture: int, tint: Vector, shine: float = 0.0) -> Mesh:
     """All triangles with one picture (or PLAIN), tint [3] and gloss; the texture coordinates stay."""
     return replace(mesh, **_looks(len(mesh), picture, tint, shine))
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.random import Generator
 
 from export.nano.meshes.library import Library
-from export.nano.meshes.mesh import Floats, Mesh, joined, moved, tumbled
+from export.nano.meshes.mesh import Mesh, Reals, joined, moved, tumbled
 from export.nano.meshes.solids import quad, tube
 from export.nano.meshes.surfaces import covered
 
 
-def leaves(library: Library, rng: Generator, middle: Floats, spread: Floats, count: int, size: float) -> Mesh:
+def leaves(library: Library, rng: Generator, middle: Reals, spread: Reals, count: int, size: float) -> Mesh:
     """`count` cards about `middle` [3], within `spread` [3] half axes."""
     card = quad([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)], int(rng.choice(library.leaves)))
     tint = (rng.uniform(0.7, 1.3, 3) * rng.uniform(0.7, 1.2)).astype(np.float32)

@@ -141,7 +141,8 @@ def _from_lamp(
     lit[asked] = ~world.blocked(start[asked], way[asked].astype(np.float32))
     if lamp.size > 0:
         lit = _over_neighbours(lit, met, size)
-    return ((facing * lit)[:, None] * lamp.colour * fall).astype(np.float32)
+    arriving: Floats = ((facing * lit)[:, None] * lamp.colour * fall).astype(np.float32)
+    return arriving
 
 
 def _open_share(
@@ -182,4 +183,5 @@ def _reflected(world: World, start: Floats, normal: Floats, direction: Floats, s
     hits = world.first(start, back, 0.01)
     seen = np.where(hits.met[:, None], hits.colour * light.ambient * 1.3, panorama(world.atlas, light, back))
     fresnel = shine[:, None] * (0.25 + 0.75 * (1 - np.clip(facing, 0, 1)) ** 3)
-    return (seen * fresnel).astype(np.float32)
+    mirrored: Floats = (seen * fresnel).astype(np.float32)
+    return mirrored

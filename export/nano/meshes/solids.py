@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.nano.meshes.mesh import PLAIN, Floats, Mesh, joined, make_mesh
+from export.nano.meshes.mesh import PLAIN, Floats, Mesh, Vector, joined, make_mesh
 
 
 def quad(corners: Sequence[Sequence[float]], picture: int = PLAIN, repeat: tuple[float, float] = (1.0, 1.0)) -> Mesh:
@@ -35,7 +35,7 @@ def grid(points: Floats, picture: int = PLAIN) -> Mesh:
     return make_mesh(triangles(points), triangles(uv), picture)
 
 
-def box(half: Sequence[float]) -> Mesh:
+def box(half: Vector) -> Mesh:
     """Half extents [3] about the origin; the picture on each face."""
     x, y, z = half
     faces = (
@@ -46,7 +46,7 @@ def box(half: Sequence[float]) -> Mesh:
     return joined([quad(face) for face in faces])
 
 
-def ball(half: Sequence[float], segments: int = 16) -> Mesh:
+def ball(half: Vector, segments: int = 16) -> Mesh:
     """An ellipsoid with half axes [3]."""
     lat = np.linspace(-math.pi / 2, math.pi / 2, segments // 2 + 1)[:, None]
     lon = np.linspace(0, 2 * math.pi, segments + 1)[None]
@@ -67,7 +67,7 @@ def tube(path: Floats, radii: Floats, sides: int = 10) -> Mesh:
     return grid((path[:, None] + radii[:, None, None] * ring).astype(np.float32))
 
 
-def capsule(start: Sequence[float], end: Sequence[float], radii: tuple[float, float], sides: int = 10) -> Mesh:
+def capsule(start: Vector, end: Vector, radii: tuple[float, float], sides: int = 10) -> Mesh:
     """A limb with round ends, as thick as `radii` at its start and its end."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     way = (b - a) / (np.linalg.norm(b - a) + 1e-9)

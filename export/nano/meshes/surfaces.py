@@ -17,7 +17,8 @@ REPAINTED = 0.35
 def random_tint(rng: Generator) -> Floats:
     """Linear RGB [3], mostly muted, dark to bright."""
     level, spread = 0.04 + 0.86 * rng.random() ** 1.3, 0.7 * rng.random() ** 2
-    return np.clip(level * (1 + spread * rng.uniform(-1, 1, 3)), 0.02, 0.95).astype(np.float32)
+    tint: Floats = np.clip(level * (1 + spread * rng.uniform(-1, 1, 3)), 0.02, 0.95).astype(np.float32)
+    return tint
 
 
 def any_picture(rng: Generator, library: Library) -> int:
