@@ -23,6 +23,8 @@ from export.nano.meshes.world import World
 CELLS = 90
 """Of the ground, each way; they grow with the distance from the middle."""
 FAR_EDGE = 900.0
+UPWARDS = 0.35
+"""Share of the cameras that look at nothing in particular which look up: things before the sky, no ground in sight."""
 
 
 class Ground:
@@ -57,7 +59,7 @@ def countryside(library: Library, rng: Generator) -> tuple[Mesh, Ground]:
     """Things on hilly ground, most of them within 40 m of the origin."""
     ground = Ground(rng, rng.choice((0.15, 1.0, 2.5)))
     parts = [covered(ground.mesh(), library, rng, rng.uniform(2, 12))]
-    for make, most in ((tree, 22), (bush, 16), (rock, 12), (animal, 6), (person, 5), (_truss, 3)):
+    for make, most in ((tree, 22), (bush, 16), (rock, 12), (animal, 6), (person, 5), (_truss, 6)):
         for _ in range(int(rng.integers(0, most))):
             away, around = float(np.exp(rng.uniform(math.log(3), math.log(60)))), rng.uniform(0, 2 * math.pi)
             turned = placed(make(library, rng), 0, 0, 0, rng.uniform(0, 6.3))
@@ -106,7 +108,8 @@ def country_camera(world: World, ground: Ground, rng: Generator, highest: float)
         if len(near) and rng.random() < 0.5:
             axes = facing(way[rng.choice(near)] + rng.normal(0, 0.1, 3), roll_of(rng))
         else:
-            axes = axes_of(rng.uniform(0, 6.3), math.radians(rng.normal(-4 - 2 * above, 10)), roll_of(rng))
+            pitch = rng.normal(22, 12) if rng.random() < UPWARDS else rng.normal(-4 - 2 * above, 10)
+            axes = axes_of(rng.uniform(0, 6.3), math.radians(pitch), roll_of(rng))
         camera = Camera(place, axes, lens(rng))
         if relief(world, camera) > rng.uniform(0, MUCH_RELIEF):
             return camera
