@@ -6,11 +6,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from depthcast.models import PACKAGED_NANO
 from engines.spec import ModelSpec
+from export.nano.model import NanoNetwork
 from export.nano.packaged import packaged_network
-from export.nano.to_onnx import check
+from export.nano.to_onnx import check, traced
 from export.to_onnx import Parity
 from export.verify import LIMITS
 
@@ -21,6 +23,19 @@ def test_the_packaged_file_is_a_network_again() -> None:
     """Nothing is rounded twice, so they agree as float32 has to."""
     spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
     check(packaged_network(PACKAGED_NANO), spec, PACKAGED_NANO, Parity(frames=8, limit=LIMITS["fp32"]))
+
+
+def test_a_file_whose_last_layer_has_no_cap_is_told_from_one_that_has(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = NanoNetwork().eval()
+    onnx.save(traced(network), tmp_path / "new.onnx")
+    again, image = packaged_network(tmp_path / "new.onnx"), torch.randn(1, 3, 64, 64)
+    assert not again.decoder.capped
+    assert packaged_network(PACKAGED_NANO).decoder.capped == any(
+        node.op_type == "Clip" and "decoder" in node.name for node in onnx.load(PACKAGED_NANO).graph.node
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(again.forward_image(image), network.forward_image(image), rtol=2e-2, atol=2e-2)
 
 
 def test_a_file_without_some_weight_is_refused(tmp_path: Path) -> None:

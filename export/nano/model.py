@@ -76,8 +76,9 @@ class Full(nn.Module):
 class Decoder(nn.Module):
     """Top-down pyramid: each level is the lateral tap plus the coarser level, resized, then refined."""
 
-    def __init__(self, taps: tuple[int, ...]) -> None:
+    def __init__(self, taps: tuple[int, ...], capped: bool) -> None:
         super().__init__()
+        self.capped = capped
         self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(taps, WIDTHS, strict=True))
         self.context = nn.Conv2d(taps[-1], WIDTHS[-1], 1)
         self.refine = nn.ModuleList(Separable(width, 5) if i >= 3 else Full(width) for i, width in enumerate(WIDTHS))
@@ -99,17 +100,21 @@ class Decoder(nn.Module):
 
     def depth(self, x: Tensor) -> Tensor:
         """x: [B, 16, H/2, W/2]. Returns relative inverse depth [B, H, W], >= 0."""
-        half = F.softplus(self.out(F.leaky_relu(self.head(x), LEAK)))
+        y = self.head(x)
+        half = F.softplus(self.out(F.relu6(y) if self.capped else F.leaky_relu(y, LEAK)))
         return F.interpolate(half, scale_factor=2.0, mode="bilinear")[:, 0]
 
 
 class NanoNetwork(nn.Module):
-    """Relative inverse depth (>= 0, larger is nearer, 0 = infinitely far) of one frame after another."""
+    """Relative inverse depth (>= 0, larger is nearer, 0 = infinitely far) of one frame after another.
 
-    def __init__(self, stages: tuple[Stage, ...] = LITE0, window: int = WINDOW) -> None:
+    capped: with ReLU6 before the last layer, as weights up to the third were trained; see LEAK.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...] = LITE0, window: int = WINDOW, capped: bool = False) -> None:
         super().__init__()
         self.encoder = Encoder(stages)
-        self.decoder = Decoder(tap_channels(stages))
+        self.decoder = Decoder(tap_channels(stages), capped)
         self.temporal = nn.ModuleList(TemporalModule(c, window, HEADS, GROUPS) for c in (WIDTHS[4], WIDTHS[3]))
         for module in self.temporal:
             assert isinstance(module, TemporalModule)
