@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,9 +102,9 @@ def clip_pictures(uri: str, count: int) -> Iterator[Picture]:
     """The first `count` pictures of a source, the clip again from its beginning where it is shorter."""
     taken = 0
     while taken < count:
-        source = open_source(parse_source(uri), max_frames=count - taken)
+        source = open_source(parse_source(uri))
         try:
-            for frame in source:
+            for frame in islice(source, count - taken):
                 yield to_rgb(frame.picture, frame.height, frame.width)
                 taken += 1
         finally:

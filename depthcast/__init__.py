@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import engines  # noqa: F401 -- switches off what libraries report to their makers
+
 if TYPE_CHECKING:
     from depthcast.api import estimate, open_model
     from depthcast.client import AsyncClient, Client, ClientError, Generation, Options

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from depthcast.models import NANO, find
-from depthcast.networks import step_session, window_session
+from depthcast.networks import step_session
 from depthcast.plan import Engine, Mode, Wanted
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.shapes import ShapedSessions, own_steps, own_windows
 from depthcast.sources import opened_source
 from engines.session import Session
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame
-from stream.offline import offline
+from stream.offline import offline_by_shape
 from stream.uris import FileIn, parse_source
 
 logger = logging.getLogger("depthcast")
@@ -68,13 +70,18 @@ def estimate(
     uri = parse_source(video) if isinstance(video, str) else FileIn(Path(video))
     settings = Settings.from_environment()
     with opened_source(uri, settings, logger.info, HttpPorts(), max_frames) as source:
-        frame = source.info.height, source.info.width
         if wanted.mode is Mode.OFFLINE:
-            with window_session(wanted, frame, settings, logger.info) as windows:
-                yield from offline(source, windows)
+            with ShapedSessions(wanted, own_windows(settings), settings, logger.info) as windows:
+                yield from offline_by_shape(source, windows.session_for)
             return
-        with step_session(wanted, frame, settings, logger.info) as session:
-            yield from map(DepthEstimator(session, scene_cut).step, source)
+        info = source.info
+        with (
+            ShapedSessions(wanted, own_steps(settings), settings, logger.info, waits=not info.live) as steps,
+            DepthEstimator(
+                steps.session_for(*info.size), scene_cut, rate=info.rate, session_for=steps.session_for
+            ) as estimator,
+        ):
+            yield from islice(map(estimator.step, source), max_frames)
 
 
 def wanted_for(

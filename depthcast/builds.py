@@ -58,9 +58,10 @@ def build(
 
     Raises ModelError, UsageError or EngineError.
     """
-    network = _network(asked, settings, say, progress, machine)
-    say(f"{size_text(asked.size)} with {workshop.backend.label}: {workshop.why}")
-    return _make(network, asked.size, asked.options, asked.limit, workshop, settings.engines, say, progress)
+    with settings.using_home():
+        network = _network(asked, settings, say, progress, machine)
+        say(f"{size_text(asked.size)} with {workshop.backend.label}: {workshop.why}")
+        return _make(network, asked.size, asked.options, asked.limit, workshop, settings.engines, say, progress)
 
 
 def engine_of(
@@ -78,6 +79,14 @@ def engine_of(
     options = next((other.options for other in built(folder) if _serves(other, key)), BuildOptions())
     bench = Workshop(accelerator.backend, accelerator.device, accelerator.why)
     return _make(network, size, options, None, bench, folder, say, progress)
+
+
+def has_engine(network: Path, size: tuple[int, int], accelerator: Accelerator, folder: Path) -> bool:
+    """`engine_of` would find one, and needs not build it."""
+    from export.to_tensorrt import request
+
+    key = request(network, accelerator.backend, accelerator.device, BuildOptions(), size).key
+    return any(_serves(other, key) for other in built(folder))
 
 
 def built(folder: Path) -> list[EngineKey]:

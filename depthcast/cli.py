@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -23,11 +24,13 @@ from depthcast.commands.run import run
 from depthcast.commands.serve import ENVIRONMENT, serve
 from depthcast.commands.submit import submit
 from depthcast.errors import DepthcastError
+from depthcast.settings import Settings
+from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 from engines.errors import EngineError
 from stream.errors import StreamError
+from stream.redact import redacted, redacted_url
 
 INTERRUPTED = 130
-TERMINATED = 143
 
 app = typer.Typer(
     name="depthcast",
@@ -68,7 +71,9 @@ def _options(
 
 def main() -> None:
     """Entry point of the `depthcast` command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in finishing_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _terminate)
     sys.exit(status_of(sys.argv[1:]))
 
 
@@ -77,26 +82,46 @@ def status_of(arguments: Sequence[str]) -> int:
     try:
         return app(list(arguments), prog_name="depthcast", standalone_mode=False) or 0
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(_without_secrets(error.format_message(), arguments), error.exit_code)
     except DepthcastError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(_without_secrets(str(error), arguments), error.exit_code)
     except (StreamError, EngineError) as error:
-        return _fail(str(error), 1)
+        return _fail(_without_secrets(str(error), arguments), 1)
     except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        return _fail(_without_secrets(_said(error), arguments), 1)
     except typer.Abort:
         return _fail("interrupted", INTERRUPTED)
     except SystemExit as error:
         return _fail("terminated", error.code if isinstance(error.code, int) else 1)
 
 
+def _said(error: OSError) -> str:
+    """What failed and why; of the folder of models, also how to name another."""
+    with suppress(DepthcastError):
+        if reason := Settings.from_environment().home_fault(error):
+            return reason
+    return f"{error.filename or 'output'}: {error.strerror or error}"
+
+
+def _without_secrets(message: str, arguments: Sequence[str]) -> str:
+    """A camera's address without its scheme, or in the wrong place, is quoted as what it was taken for."""
+    for argument in arguments:
+        if "@" in argument:
+            message = message.replace(argument, redacted_url(argument))
+    return message
+
+
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = redacted(" ".join(message.split()))
     if line:
-        print(f"depthcast: {line}", file=sys.stderr)
+        # Where standard error has gone, the status says it alone.
+        with suppress(OSError):
+            print(f"depthcast: {line}", file=sys.stderr)
     return status
 
 
-def _terminate(_signal: int, _frame: object) -> None:
+def _terminate(number: int, _frame: object) -> None:
     """Unwind as for Ctrl-C, so that nothing half-written stays."""
-    raise SystemExit(TERMINATED)
+    if is_hangup(number):
+        leave_terminal()
+    raise SystemExit(128 + number)

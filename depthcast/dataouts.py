@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
+from typing import cast
 
 from depthcast.sensing import Sensing
 from depthcast.service.ports import HttpPorts
@@ -34,9 +35,13 @@ def opened_data(uri: DataOut, info: SourceInfo, sensing: Sensing, ports: HttpPor
             return sink
         case FoxgloveServe():
             need("foxglove", "foxglove", "foxglove://")
-            served: Sink = importlib.import_module("stream.sinks.foxglove").FoxgloveSink(uri, info, sensing.cloud)
+            from depthcast.service.foxglove import foxglove_router, hidden_host
+
+            inner = FoxgloveServe(hidden_host(), 0)
+            served = importlib.import_module("stream.sinks.foxglove").FoxgloveSink(inner, info, sensing.cloud)
+            ports.mount(uri.host, uri.port, foxglove_router(inner.host, served.port))
             _LOG.info("serving %s", uri)
-            return served
+            return cast(Sink, served)
         case ZenohOut():
             need("zenoh", "zenoh", "zenoh:")
             published: Sink = importlib.import_module("stream.sinks.zenoh").ZenohSink(uri, info, limits)

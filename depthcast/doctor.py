@@ -92,6 +92,7 @@ class Diagnosis:
     gpu_why: str
     tensorrt: str
     home: str
+    home_is_usable: bool
     models: tuple[ModelState, ...]
     engines: tuple[EngineState, ...]
 
@@ -110,6 +111,7 @@ def diagnose(settings: Settings, machine: Machine = THIS_MACHINE) -> Diagnosis:
         gpu_why="" if isinstance(gpu, Gpu) else gpu,
         tensorrt=there if isinstance(there, str) else f"{there.backend.label}: {there.why}",
         home=str(settings.home),
+        home_is_usable=settings.home_is_usable(),
         models=tuple(_model(model, settings, machine) for model in MODELS),
         engines=tuple(_engines(settings, there)),
     )

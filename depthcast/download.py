@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from depthcast.errors import PullError
+from stream.redact import redacted_url
 
 CHUNK = 1 << 18
 TIMEOUT_S = 30.0
@@ -105,7 +106,7 @@ def download(
             failures = 1 if _size_of(part) > before else failures + 1
             if failures >= retry.attempts:
                 raise PullError(
-                    f"{url} could not be read: {error}; the same command goes on where it stopped"
+                    f"{redacted_url(url)} could not be read: {error}; the same command goes on where it stopped"
                 ) from error
             retry.sleep(retry.pause_s * 2 ** (failures - 1))
     _verify(part, announced, url)
@@ -162,7 +163,9 @@ def _append(response: http.client.HTTPResponse, part: Path, start: int, total: i
             try:
                 file.write(chunk)
             except OSError as error:
-                raise PullError(f"{part} could not be written: {error.strerror}") from error
+                raise PullError(
+                    f"{part} could not be written: {error.strerror}; make room, or set DEPTHCAST_HOME to another folder"
+                ) from error
             done += len(chunk)
             progress(done, total)
     if total is not None and done < total:
@@ -186,7 +189,9 @@ def _verify(part: Path, expected: Expected, url: str) -> None:
     found = _size_of(part)
     if expected.size is not None and found != expected.size:
         part.unlink()
-        raise PullError(f"{url} has {found} bytes instead of {expected.size}: not the file expected; discarded")
+        raise PullError(
+            f"{redacted_url(url)} has {found} bytes instead of {expected.size}: not the file expected; discarded"
+        )
     if expected.sha256 is None:
         return
     with part.open("rb") as file:
@@ -194,7 +199,8 @@ def _verify(part: Path, expected: Expected, url: str) -> None:
     if digest != expected.sha256:
         part.unlink()
         raise PullError(
-            f"{url} is not the file expected (sha256 {digest[:12]}… instead of {expected.sha256[:12]}…); discarded"
+            f"{redacted_url(url)} is not the file expected "
+            f"(sha256 {digest[:12]}… instead of {expected.sha256[:12]}…); discarded"
         )
 
 
@@ -202,14 +208,16 @@ def _explained(url: str, error: urllib.error.HTTPError) -> Exception:
     if error.code in TRANSIENT:
         return _Interrupted(f"the server answered {error.code} {error.reason}")
     if error.code == 404:
-        return PullError(f"there is no file at {url} (404); check DEPTHCAST_HUB")
+        return PullError(f"there is no file at {redacted_url(url)} (404); check DEPTHCAST_HUB")
     if error.code in (401, 403):
-        return PullError(f"{url} is not open to everyone ({error.code}); download it by hand and use --checkpoint")
-    return PullError(f"{url} was refused: {error.code} {error.reason}")
+        return PullError(
+            f"{redacted_url(url)} is not open to everyone ({error.code}); download it by hand and use --checkpoint"
+        )
+    return PullError(f"{redacted_url(url)} was refused: {error.code} {error.reason}")
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    return str(getattr(error, "reason", None) or error or "the connection broke")
 
 
 def _size_of(path: Path) -> int:

@@ -80,7 +80,8 @@ def export_to(
     if wanted.mode is Mode.OFFLINE and not form.is_plain:
         raise UsageError("--batch, --pixels and --resized-to are for streaming networks: use --mode stream")
     network = out or stored_network(wanted, size, settings)
-    export_network(wanted, require_ready(wanted, settings, machine), network, size, say, form, progress)
+    with settings.using_home():
+        export_network(wanted, require_ready(wanted, settings, machine), network, size, say, form, progress)
     return network
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from depthcast.api import EngineName, logger, wanted_for
 from depthcast.models import NANO
-from depthcast.networks import step_session
 from depthcast.plan import Mode, Wanted
 from depthcast.sensing import Sensing, refinement_of, seen_through
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
+from depthcast.shapes import ShapedSessions, own_steps
 from depthcast.sources import opened_source
 from engines.closing import Closing
 from engines.dlpack import DeviceArray
@@ -37,9 +38,12 @@ from stream.metric import Limits
 from stream.recorded import RecordedDepth
 from stream.recorded import read as read_recording
 from stream.refine import Refinement
-from stream.sources import Source, SourceInfo
+from stream.shape import Shape
+from stream.sources import SourceInfo
 from stream.uris import FileIn, parse_source
 
+_LEAVE_S = 5.0
+"""How long a source that is closed may take to notice."""
 _MICROSECONDS = Fraction(1, 10**6)
 Order = Literal["rgb", "bgr"]
 CameraLike = Camera | Intrinsics | str | None
@@ -66,12 +70,16 @@ class DepthReader(Closing):
             brought = opened.enter_context(opened_source(uri, settings, logger.info, HttpPorts()))
             frames = seen_through(brought, sensing)
             self.info: SourceInfo = frames.info
-            size = self.info.height, self.info.width
-            session = opened.enter_context(step_session(wanted, size, settings, logger.info))
+            networks = opened.enter_context(_networks(wanted, settings, waits=not self.info.live))
+            session = networks.session_for(*self.info.size)
             self._refinement = refinement_of(sensing, self.info)
             self.unit: Unit = self._refinement.check(session.spec.unit)
-            self._estimator = DepthEstimator(session, scene_cut)
+            self._estimator = opened.enter_context(
+                DepthEstimator(session, scene_cut, rate=self.info.rate, session_for=networks.session_for)
+            )
             self._frames = frames
+            self._box: Mailbox[Frame] = Mailbox(1, Overflow.REPLACE)
+            self._capturing: threading.Thread | None = None
             self._stale_after_s = stale_after_s
             self._last: DepthFrame | None = None
             self._opened = opened.pop_all()
@@ -90,21 +98,36 @@ class DepthReader(Closing):
 
     def _newest(self) -> Iterator[Frame | None]:
         """The newest frame each time; None where none came in time."""
-        box: Mailbox[Frame] = Mailbox(1, Overflow.REPLACE)
-        capturing = threading.Thread(target=_capture, args=(self._frames, box), name="capture", daemon=True)
-        capturing.start()
+        self._capturing = threading.Thread(target=self._capture, name="capture", daemon=True)
+        self._capturing.start()
         try:
             while True:
                 try:
-                    yield box.take(self._stale_after_s)
+                    yield self._box.take(self._stale_after_s)
                 except TimeoutError:
                     yield None
                 except MailboxClosed:
                     return
         finally:
-            box.close()
+            self._end_capture()
+
+    def _capture(self) -> None:
+        try:
+            for frame in self._frames:
+                self._box.put(frame)
+            self._box.close()
+        except MailboxClosed:
+            pass
+        except BaseException as error:  # a thread's boundary: whoever takes the frames gets it
+            self._box.close(error)
+
+    def _end_capture(self) -> None:
+        """Nobody reads the source any more when this returns, unless it hangs."""
+        # As an error, so that what waits in it is not taken any more.
+        self._box.close(MailboxClosed("the reader is closed"))
+        if self._capturing is not None:
             self._frames.close()
-            capturing.join()
+            self._capturing.join(_LEAVE_S)
 
     @property
     def device_depth(self) -> DeviceArray | None:
@@ -112,19 +135,13 @@ class DepthReader(Closing):
         return self._estimator.device_depth
 
     def close(self) -> None:
-        """Close the source and the network; harmless when repeated."""
+        """End the iteration and close the source and the network; harmless when repeated."""
+        self._end_capture()
         self._opened.close()
 
 
-def _capture(frames: Source, box: Mailbox[Frame]) -> None:
-    try:
-        for frame in frames:
-            box.put(frame)
-        box.close()
-    except MailboxClosed:
-        pass
-    except BaseException as error:
-        box.close(error)
+def _networks(wanted: Wanted, settings: Settings, waits: bool) -> ShapedSessions[Session]:
+    return ShapedSessions(wanted, own_steps(settings), settings, logger.info, waits=waits)
 
 
 def open(
@@ -160,8 +177,8 @@ def open(
 class DepthStream(Closing):
     """Depth for those who own their camera loop: `stream.step(image)` for each picture, from one thread.
 
-    The network is loaded for the size of the first picture, and again when the size changes, unless `session`, which
-    is shared and left open, is given. A pause of more than a second restarts the stream.
+    The network is loaded for the shape of the first picture, and again for another shape, unless `session`, which is
+    shared and left open, is given. A pause of more than a second restarts the stream, as does another size.
     camera, near_m, far_m, unit: as for `depthcast.open`. Raises DepthcastError or EngineError at the first step.
     """
 
@@ -185,8 +202,7 @@ class DepthStream(Closing):
         self._refinement = Refinement(camera=_camera_of(camera), unit=unit, limits=Limits(near_m, far_m))
         self._scene_cut = scene_cut
         self._shared = session
-        self._size: tuple[int, int] | None = None
-        self._session: Session | None = None
+        self._networks: ShapedSessions[Session] | None = None
         self._estimator: DepthEstimator | None = None
         self._taken = 0
         self._last_us = -1
@@ -205,7 +221,8 @@ class DepthStream(Closing):
         self._last_us = max(self._last_us + 1, round(taken_s * 1e6))
         frame = Frame(_picture(pixels, order), self._taken, self._last_us, _MICROSECONDS, time.monotonic_ns())
         self._taken += 1
-        return self._refinement.apply(self._ready(frame.height, frame.width).step(frame))
+        estimator = self._estimator or self._opened(frame.size)
+        return self._refinement.apply(estimator.step(frame))
 
     def reset(self) -> None:
         """Forget the stream: the next picture is a first one."""
@@ -217,25 +234,27 @@ class DepthStream(Closing):
         """See `stream.estimator.DepthEstimator.device_depth`."""
         return None if self._estimator is None else self._estimator.device_depth
 
-    def _ready(self, height: int, width: int) -> DepthEstimator:
-        if self._estimator is not None and (self._shared is not None or self._size == (height, width)):
-            return self._estimator
+    def _opened(self, shape: Shape) -> DepthEstimator:
+        # What an earlier try has left, where the unit was refused.
         self.close()
-        session = self._shared
+        session, session_for = self._shared, None
         if session is None:
-            session = step_session(self._wanted, (height, width), Settings.from_environment(), logger.info)
-            self._session = session
+            self._networks = _networks(self._wanted, Settings.from_environment(), waits=True)
+            session, session_for = self._networks.session_for(*shape), self._networks.session_for
         self._refinement.check(session.spec.unit)
-        self._size = height, width
-        self._estimator = DepthEstimator(session, self._scene_cut)
+        if self._refinement.meant is None:
+            self._refinement = replace(self._refinement, meant=shape)
+        self._estimator = DepthEstimator(session, self._scene_cut, session_for=session_for)
         return self._estimator
 
     def close(self) -> None:
-        """Free the network, unless it is shared; harmless when repeated."""
-        self._estimator = None
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Free the network, unless it is shared; harmless when repeated. The next step opens it again."""
+        if self._estimator is not None:
+            self._estimator.close()
+            self._estimator = None
+        if self._networks is not None:
+            self._networks.close()
+            self._networks = None
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[RecordedDepth]:

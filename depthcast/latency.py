@@ -29,7 +29,7 @@ from depthcast.settings import Settings
 from stream.barcode import draw
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import run
-from stream.sinks import Sink
+from stream.sinks import Sink, kind_of
 from stream.uris import TestIn, parse_sink
 
 TRANSPORTS = MappingProxyType(
@@ -108,6 +108,11 @@ class _Stamping:
         self._sink = sink
         self._stamps = stamps
 
+    @property
+    def kind(self) -> str:
+        """The other sink's."""
+        return kind_of(self._sink)
+
     def write(self, depth_frame: DepthFrame) -> None:
         """Write and note."""
         self._sink.write(depth_frame)
@@ -133,7 +138,7 @@ def measure(wish: Wish, settings: Settings, say: Callable[[str], None]) -> Laten
         assert callable(ready.estimate)
         estimate = _stamped(ready.estimate, stamps)
         with (
-            opened_outputs(job.outputs, ready.live, job.look, None, settings, ready.ports) as sinks,
+            opened_outputs(job.outputs, ready.live, job.look, ready.sound, settings, ready.ports) as sinks,
             _watched(wish.transport, view, wish.hold_ms) as viewer,
         ):
             watching = threading.Thread(target=_note, args=(viewer, stamps, stop, wish.seconds))
@@ -183,15 +188,17 @@ def _note(viewer: subprocess.Popen[str], stamps: Mapping[int, _Stamps], stop: th
     """Note what the viewer sees, for `seconds` after the first picture and the warm-up; then end the run."""
     assert viewer.stdout is not None
     first_ns: int | None = None
-    for line in viewer.stdout:
-        number, seen_ns = map(int, line.split())
-        first_ns = first_ns or seen_ns
-        since_s = (seen_ns - first_ns) / 1e9
-        if since_s > _WARM_UP_S + seconds:
-            break
-        if since_s > _WARM_UP_S and number in stamps:
-            stamps[number].seen = stamps[number].seen or seen_ns
-    stop.set()
+    try:
+        for line in viewer.stdout:
+            number, seen_ns = map(int, line.split())
+            first_ns = first_ns or seen_ns
+            since_s = (seen_ns - first_ns) / 1e9
+            if since_s > _WARM_UP_S + seconds:
+                break
+            if since_s > _WARM_UP_S and number in stamps:
+                stamps[number].seen = stamps[number].seen or seen_ns
+    finally:
+        stop.set()
 
 
 def summed_up(transport: str, stamps: Mapping[int, _Stamps]) -> Latency:

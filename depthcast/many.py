@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -17,9 +16,10 @@ from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from depthcast.sharing import Open, SharedSessions
 from engines.errors import EngineError
-from stream.dataouts import RawServe
+from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import StreamError
 from stream.pacing import wait_before_try_s
+from stream.reasons import reason_of
 from stream.stats import Stats
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, TestIn
 from stream.webrtcuris import WebRtcIn, WebRtcServe
@@ -55,7 +55,7 @@ def announced(jobs: Sequence[NamedJob], ports: HttpPorts) -> HttpPorts:
     """The ports with every address at which any of the jobs is reached: none belongs to one of them alone."""
     for one in jobs:
         for uri in (one.job.source, *one.job.outputs):
-            if isinstance(uri, WebRtcIn | WebRtcServe | RawServe):
+            if isinstance(uri, WebRtcIn | WebRtcServe | RawServe | FoxgloveServe):
                 ports.announce(uri.host, uri.port)
     return ports
 
@@ -122,7 +122,7 @@ class Streams:
             ended[one.name] = self._lived(one, stop)
         except Exception as error:  # a thread's boundary: the other streams go on
             _LOG.exception("stream %s", one.name)
-            ended[one.name] = Ended(one.name, None, f"{type(error).__name__}: {error}")
+            ended[one.name] = Ended(one.name, None, f"an error that was not expected: {reason_of(error)}")
         end = ended[one.name]
         state = State.FAILED if end.error else State.ENDED
         self._board.put(replace(self._board.status(one.name), state=state, error=end.error))
@@ -142,8 +142,6 @@ class Streams:
             if is_final or stop.is_set() or not one.is_tried_again(last is not None):
                 self._say(f"{one.name}: {reason}")
                 return Ended(one.name, None, reason)
-            # A row of a shared run is free once nothing of the failed one is left, and errors hold much in circles.
-            gc.collect()
             failures = failures + 1 if last is before else 1
             pause_s = wait_before_try_s(failures)
             self._say(f"{one.name}: {reason}; again in {pause_s:g} s")

@@ -63,14 +63,15 @@ def _best(
     progress: Progress | None,
     machine: Machine,
 ) -> Opened:
-    route = plan(wanted, *frame, settings, machine)
-    try:
-        session = opener(route, wanted, say, progress)
-    except (ModelError, EngineError) as error:
-        if route.engine is not Engine.TENSORRT or wanted.engine is not Engine.AUTO:
-            raise
-        route = plan(wanted, *frame, settings, _without_tensorrt(machine, error))
-        session = opener(route, wanted, say, progress)
+    with settings.using_home():
+        route = plan(wanted, *frame, settings, machine)
+        try:
+            session = opener(route, wanted, say, progress)
+        except (ModelError, EngineError) as error:
+            if route.engine is not Engine.TENSORRT or wanted.engine is not Engine.AUTO:
+                raise
+            route = plan(wanted, *frame, settings, _without_tensorrt(machine, error))
+            session = opener(route, wanted, say, progress)
     say(f"{session.spec.name} at {size_text(route.size)} on {route.engine.value}: {route.reasons}")
     return session
 

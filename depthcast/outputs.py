@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +25,11 @@ from stream.sinks.picture import Painter
 from stream.sinks.publish import RtspPublishSink
 from stream.sinks.repeated import Repeated, repeating
 from stream.sinks.rtsp import RtspServeSink
+from stream.sinks.segments import SUFFIXES as SEGMENTED
+from stream.sinks.segments import Segmented, segment_path, segment_stems
+from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
+from stream.sources.sound import Sound
 from stream.uris import FileIn, FileOut, NullOut, RtspPublish, RtspServe, SinkUri, SourceUri
 from stream.webrtcuris import WebRtcServe, WhipPublish
 
@@ -57,10 +63,14 @@ def is_live(uri: SinkUri) -> bool:
     return isinstance(uri, _PICTURES | _DATA)
 
 
-def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool) -> None:
+def check_outputs(
+    source: SourceUri, outputs: Sequence[SinkUri], side_by_side: bool, segment_s: Fraction | None = None
+) -> None:
     """Raise UsageError where what is to be written cannot be, or would destroy what is to be read."""
     if not outputs:
         raise UsageError("nothing to write to: name an output with -o")
+    if segment_s is not None:
+        _check_segments(outputs)
     if side_by_side and not any(map(shows_pictures, outputs)):
         raise UsageError(
             f"--side-by-side makes a video: an output must be .mp4, rtsp:// or webrtc://, got {outputs[0]}"
@@ -71,17 +81,49 @@ def check_outputs(source: SourceUri, outputs: Sequence[SinkUri], side_by_side: b
     raw = [(uri.host, uri.port, uri.path) for uri in outputs if isinstance(uri, RawServe)]
     if len(set(raw)) < len(raw):
         raise UsageError("two ws:// outputs have the same address and path: give them different paths")
+    sockets = [*raw, *((uri.host, uri.port, "/") for uri in outputs if isinstance(uri, FoxgloveServe))]
+    if len(set(sockets)) < len(sockets):
+        raise UsageError("a foxglove:// output has the address of another one: give them different ports")
     paths = file_paths(outputs)
     places = [path.resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
-        if isinstance(source, FileIn) and place == source.path.resolve():
+        if isinstance(source, FileIn) and _is_same(path, source.path):
             raise UsageError(f"the output would overwrite the input {source}: choose another name")
         if places.count(place) > 1:
             raise UsageError(f"two outputs are the same file: {path}")
         if path.is_dir():
             raise UsageError(f"the output {path} is a folder: give it a file name")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the output {path} is a pipe or a device, files are written with going back: name a file")
         if not path.parent.is_dir():
             raise UsageError(f"there is no folder {path.parent} for the output: make it first")
+
+
+def _check_segments(outputs: Sequence[SinkUri]) -> None:
+    paths = [path for path in file_paths(outputs) if path.suffix.lower() in SEGMENTED]
+    if not paths:
+        raise UsageError(f"--segment divides {', '.join(SEGMENTED)} files: name one with -o, got {outputs[0]}")
+    for path in paths:
+        try:
+            segment_path(path, datetime.now())
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{path.name} does not name segments ({error}): write night-%03d{path.suffix}") from error
+        except OSError as error:
+            raise UsageError(f"there is no folder {path.parent} for the output: make it first") from error
+
+
+def segment_length(text: str) -> Fraction:
+    """Seconds of a length such as 30s, 10m or 1h; UsageError for anything else."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)", text.strip())
+    length_s = Fraction(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else Fraction(0)
+    if length_s < 1:
+        raise UsageError(f"the length of a segment is written 30s, 10m or 1h, and is a second at least; got {text!r}")
+    return length_s
+
+
+def _is_same(output: Path, source: Path) -> bool:
+    """One file, by whatever names."""
+    return output.resolve() == source.resolve() or (output.exists() and source.exists() and output.samefile(source))
 
 
 def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
@@ -89,19 +131,28 @@ def file_paths(outputs: Sequence[SinkUri]) -> list[Path]:
     return [uri.path for uri in outputs if isinstance(uri, FileOut)]
 
 
+def left_behind_by_others(outputs: Sequence[SinkUri], segment_s: Fraction | None) -> Iterator[str]:
+    """A sentence for each file that an earlier run of these outputs has recorded and not finished."""
+    for path in file_paths(outputs):
+        for part in left_behind(path, None if segment_s is None else segment_stems(path)):
+            use = "depthcast.read reads it" if part.suffix.lower() == ".npz" else "it can be used as it is"
+            yield f"{part} was recorded by a run that was killed: {use}; rename it or remove it"
+
+
 @contextmanager
 def opened_outputs(
     outputs: Sequence[SinkUri],
     run: LiveRun,
     look: Look,
-    sound_of: Path | None,
+    sound: Callable[[], Sound | None],
     settings: Settings,
     ports: HttpPorts,
     sensing: Sensing = NO_SENSING,
+    segment_s: Fraction | None = None,
 ) -> Iterator[list[Sink]]:
     """Open all and serve what is reached over HTTP inside the block; the sinks are left to be closed or aborted.
 
-    run: what those who watch may know of it. sound_of: the file whose sound goes with the video.
+    run: what those who watch may know of it. sound: gives the sound that goes with a video.
     ports: what else is served beside them.
     Raises SinkError or UsageError; nothing is left open or written then.
     """
@@ -112,10 +163,10 @@ def opened_outputs(
                 sink = undone.enter_context(_over_webrtc(uri, run, look, settings, ports))
             elif isinstance(uri, RawServe | FoxgloveServe | ZenohOut):
                 sink = opened_data(uri, run.info, sensing, ports)
-            elif isinstance(uri, FileOut) and uri.path.suffix.lower() in FILES:
-                sink = opened_data_file(uri.path, run.info, sensing)
+            elif isinstance(uri, FileOut):
+                sink = _recording(uri.path, run, look, sound(), sensing, segment_s)
             else:
-                sink = _opened(uri, run.info, look, run.spec, sound_of)
+                sink = _opened(uri, run.info, look, run.spec)
             undone.callback(sink.abort)
             sinks.append(sink)
         undone.enter_context(ports.serving())
@@ -138,13 +189,7 @@ def _painter(info: SourceInfo, look: Look) -> Painter:
     return Painter(info, look.colormap, look.resolution, look.side_by_side)
 
 
-def _opened(
-    uri: FileOut | RtspPublish | RtspServe | NullOut,
-    info: SourceInfo,
-    look: Look,
-    spec: ModelSpec,
-    sound_of: Path | None,
-) -> Sink:
+def _opened(uri: RtspPublish | RtspServe | NullOut, info: SourceInfo, look: Look, spec: ModelSpec) -> Sink:
     match uri:
         case NullOut():
             return NullSink()
@@ -152,19 +197,30 @@ def _opened(
             return RtspServeSink(uri, info, _painter(info, look), spec.unit)
         case RtspPublish():
             return RtspPublishSink(uri, info, _painter(info, look), spec.unit)
-        case FileOut(path):
-            match path.suffix.lower():
-                case ".npz":
-                    return NpzSink(path, info, spec.name)
-                case ".mkv":
-                    return Gray16Sink(path, info)
-                case _:
-                    return _video(path, info, look, sound_of)
 
 
-def _video(path: Path, info: SourceInfo, look: Look, sound_of: Path | None) -> Sink:
+def _recording(
+    path: Path, run: LiveRun, look: Look, sound: Sound | None, sensing: Sensing, segment_s: Fraction | None
+) -> Sink:
+    def opened(path: Path, begins_s: Fraction) -> Sink:
+        match path.suffix.lower():
+            case ".npz":
+                return NpzSink(path, run.info, run.spec.name)
+            case ".mkv":
+                return Gray16Sink(path, run.info)
+            case suffix if suffix in FILES:
+                return opened_data_file(path, run.info, sensing)
+            case _:
+                return _video(path, run.info, look, sound, begins_s)
+
+    if segment_s is None or path.suffix.lower() not in SEGMENTED:
+        return opened(path, Fraction(0))
+    return Segmented(path, segment_s, opened)
+
+
+def _video(path: Path, info: SourceInfo, look: Look, sound: Sound | None, begins_s: Fraction) -> Sink:
     if look.least_rate is None or info.rate is None or info.rate >= look.least_rate:
-        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound_of)
+        return VideoSink(path, info, look.colormap, look.resolution, look.side_by_side, sound, begins_s)
     told = repeating(info, look.least_rate)
-    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound_of)
+    video = VideoSink(path, told, look.colormap, look.resolution, look.side_by_side, sound)
     return Repeated(video, look.least_rate, info.rate)

@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import log
 from pathlib import Path
 
 from depthcast.errors import ModelError, UsageError
@@ -16,9 +15,8 @@ from depthcast.settings import Settings
 from engines.errors import EngineUnavailable
 from engines.spec import VDA_WINDOW, ModelSpec, sha256_of
 from stream.preprocess import network_size
+from stream.shape import is_stretched
 
-STRETCH = 0.15
-"""Natural logarithm of the ratio of two shapes."""
 TORCH_PACKAGES = ("torch", "safetensors")
 EXPORT_PACKAGES = (*TORCH_PACKAGES, "onnx", "onnxscript")
 INSTALL_OPENVINO = "`pip install 'depthcast[openvino]'`"
@@ -78,6 +76,7 @@ class Route:
     why_not: why the fastest engine was passed over; empty where it was not, or where another was asked for.
     precision: of `network` where it is to be exported.
     accelerator: the GPU and its TensorRT, and `engines` the folder of what was built for it, for that engine only.
+    stretches: the input size is fixed, and not that of the pictures' shape.
     """
 
     engine: Engine
@@ -89,6 +88,7 @@ class Route:
     precision: Precision = Precision.AUTO
     accelerator: Accelerator | None = None
     engines: Path | None = None
+    stretches: bool = False
 
     @property
     def reasons(self) -> str:
@@ -143,7 +143,8 @@ def plan(wanted: Wanted, height: int, width: int, settings: Settings, machine: M
         size = _size_in(spec, wanted, height, width)
         stretched = spec.height is not None and is_stretched((height, width), size)
         why = f"the network given, which stretches frames of {height}x{width}" if stretched else "the network given"
-        return _plan_graph(wanted, Route(_cpu_engine(wanted, spec, machine), size, why, path), settings, machine)
+        route = Route(_cpu_engine(wanted, spec, machine), size, why, path, stretches=stretched)
+        return _plan_graph(wanted, route, settings, machine)
     if wanted.model.name == NANO:
         spec = ModelSpec.load(PACKAGED_NANO.with_suffix(".json"))
         size = _size_in(spec, wanted, height, width)
@@ -346,11 +347,6 @@ def _size_in(spec: ModelSpec, wanted: Wanted, height: int, width: int) -> tuple[
     if wanted.precision not in (Precision.AUTO, spec.precision):
         raise UsageError(f"{spec.name} is an {spec.precision} network: leave --precision at auto")
     return network_size(spec, height, width, wanted.input_size)
-
-
-def is_stretched(frame: tuple[int, int], network: tuple[int, int]) -> bool:
-    """The shapes of two (height, width) differ by more than the rounding of sizes explains."""
-    return abs(log(frame[0] * network[1] / (frame[1] * network[0]))) > STRETCH
 
 
 def size_text(size: tuple[int, int]) -> str:

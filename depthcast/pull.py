@@ -33,8 +33,9 @@ def pull(model: Model, settings: Settings, progress: Progress | None = None, ret
     if weights is None:
         raise UsageError(f"{model.name} comes with depthcast: there is nothing to download")
     target = weights.path(settings)
-    if target.exists() and weights.size in (None, target.stat().st_size):
-        return target
-    url = f"{settings.hub}/{weights.repository}/resolve/main/{weights.file}"
-    download(url, target, Expected(weights.size, weights.sha256), progress, retry)
+    with settings.using_home():
+        if target.exists() and weights.size in (None, target.stat().st_size):
+            return target
+        url = f"{settings.hub}/{weights.repository}/resolve/main/{weights.file}"
+        download(url, target, Expected(weights.size, weights.sha256), progress, retry)
     return target

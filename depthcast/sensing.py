@@ -44,7 +44,7 @@ def seen_through(source: Source, sensing: Sensing) -> Source:
 
 def _check_camera(info: SourceInfo, sensing: Sensing) -> None:
     camera = sensing.camera
-    if camera is None or camera.at(info.height, info.width, info.turned) is not None:
+    if camera is None or camera.at(info.height, info.width, info.orientation, info.aspect) is not None:
         return
     calibration = camera.calibration
     assert calibration is not None
@@ -58,7 +58,9 @@ def refinement_of(sensing: Sensing, info: SourceInfo) -> Refinement:
     """A stream's own refinement. Raises UsageError, SourceError."""
     return Refinement(
         camera=sensing.camera,
-        turned=info.turned,
+        meant=None if sensing.camera is None else info.size,
+        orientation=info.orientation,
+        aspect=info.aspect,
         straightened=sensing.undistort,
         tracker=None if sensing.scale_to is None else ScaleTracker(read_references(sensing.scale_to)),
         unit=sensing.unit,

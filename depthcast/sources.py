@@ -11,7 +11,7 @@ from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from stream.sources import Source
 from stream.sources.choose import open_source
-from stream.sources.limited import Limited
+from stream.sources.limited import limited
 from stream.uris import SourceUri
 from stream.webrtcuris import WebRtcIn
 
@@ -37,4 +37,4 @@ def opened_source(
     from depthcast.service.webrtc import published
 
     with published(uri, settings, say, ports) as brought:
-        yield brought if max_frames is None and output_fps is None else Limited(brought, max_frames, output_fps)
+        yield limited(brought, max_frames, output_fps)

@@ -24,16 +24,19 @@ from depthcast.errors import UsageError
 from depthcast.job import Job
 from depthcast.many import NamedJob
 from depthcast.models import NANO, find
-from depthcast.outputs import Look, check_outputs
+from depthcast.outputs import Look, check_outputs, segment_length
 from depthcast.plan import Engine, Precision, Wanted
+from depthcast.publicurl import PublicUrl
 from depthcast.sensing import Sensing
 from stream.calibration import read_camera
 from stream.camera import Camera
 from stream.colour import Colormap
 from stream.dataouts import FoxgloveServe, RawServe
 from stream.errors import CameraError, UriError
+from stream.redact import redacted_url
 from stream.sinks.file import Resolution
-from stream.uris import FileOut, RtspServe, SinkUri, parse_sink, parse_source
+from stream.sources.pipe import is_pipe
+from stream.uris import FileIn, FileOut, RtspServe, SinkUri, parse_sink, parse_source
 from stream.webrtcuris import WebRtcServe
 
 _TABLE = "stream"
@@ -53,6 +56,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError('text in quotes, such as "…"')
     return value
+
+
+def _shown(value: object) -> str:
+    """What stands in the file; a source or an output may hold a password."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(redacted_url(value) if isinstance(value, str) else value)
 
 
 def _flag(value: object) -> bool:
@@ -111,6 +121,7 @@ OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "resolution": _choice(*Resolution),
         "max-frames": _number(1),
         "output-fps": _rate,
+        "segment": _written(segment_length),
         "side-by-side": _flag,
         "threads": _number(1),
         "scene-cut": _flag,
@@ -123,6 +134,7 @@ OPTIONS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
     }
 )
 """What may stand at the top for all streams, and in each stream's table."""
+_OF_ALL: Mapping[str, Callable[[object], Any]] = MappingProxyType({"public-url": _written(PublicUrl.of)})
 _OF_ONE: Mapping[str, Callable[[object], Any]] = MappingProxyType({"source": _text, "output": _texts})
 
 
@@ -142,8 +154,9 @@ class _File:
         """Of the key, or of the table's head where the key is not there."""
         inside, head = not table, 1
         for number, line in enumerate(self.lines, 1):
-            if found := re.match(r"\s*\[\s*(.+?)\s*\]\s*(#.*)?$", line):
-                name = re.sub(r"[\"'\s]", "", found[1])
+            words = line.partition("#")[0].strip()
+            if words.startswith("[") and words.endswith("]"):
+                name = re.sub(r"[\"'\s]", "", words[1:-1])
                 inside = bool(table) and name in (f"{_TABLE}.{table}", table)
                 head = number if inside else head
             elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
@@ -151,7 +164,15 @@ class _File:
         return head
 
 
-def read_streams(path: Path) -> tuple[NamedJob, ...]:
+@dataclass(frozen=True, slots=True)
+class StreamsConfig:
+    """What a file asks for. public_url: what all HTTP servers of its streams are reached by, behind a proxy."""
+
+    jobs: tuple[NamedJob, ...]
+    public_url: PublicUrl | None = None
+
+
+def read_streams(path: Path) -> StreamsConfig:
     """The streams of a TOML file. Raises UsageError, with the line and what to write there."""
     try:
         text = path.read_text()
@@ -164,10 +185,11 @@ def read_streams(path: Path) -> tuple[NamedJob, ...]:
     tables = content.pop(_TABLE, None)
     if not isinstance(tables, dict) or not tables or not all(isinstance(one, dict) for one in tables.values()):
         raise UsageError(f"{path} names no streams: write [{_TABLE}.NAME] and, below it, source = … and output = …")
-    general = _values(file, "", content, OPTIONS)
+    general = _values(file, "", content, {**OPTIONS, **_OF_ALL})
+    public_url = general.pop("public-url", None)
     jobs = tuple(_job(file, name, table, general) for name, table in tables.items())
     _refuse_clashes(file, jobs)
-    return jobs
+    return StreamsConfig(jobs, public_url)
 
 
 def _values(
@@ -181,7 +203,7 @@ def _values(
         try:
             values[key] = known[key](value)
         except UsageError as error:
-            raise file.refusal(table, key, f"got {value!r}, write {error}") from None
+            raise file.refusal(table, key, f"got {_shown(value)}, write {error}") from None
     return values
 
 
@@ -197,7 +219,7 @@ def _job(file: _File, name: str, table: Mapping[str, object], general: Mapping[s
         source = parse_source(values["source"])
         key = "output"
         outputs = tuple(parse_sink(text) for text in values["output"])
-        check_outputs(source, outputs, values.get("side-by-side", False))
+        check_outputs(source, outputs, values.get("side-by-side", False), values.get("segment"))
         key = "model"
         wanted = _wanted(values)
     except (UriError, UsageError) as error:
@@ -208,7 +230,7 @@ def _job(file: _File, name: str, table: Mapping[str, object], general: Mapping[s
         values.get("side-by-side", False),
     )
     bounds = values.get("max-frames"), values.get("output-fps"), values.get("scene-cut", True)
-    return NamedJob(name, Job(source, outputs, wanted, look, *bounds, _sensing(values)))
+    return NamedJob(name, Job(source, outputs, wanted, look, *bounds, _sensing(values), values.get("segment")))
 
 
 def _sensing(values: Mapping[str, Any]) -> Sensing:
@@ -235,9 +257,14 @@ def _wanted(values: Mapping[str, Any]) -> Wanted:
 
 
 def _refuse_clashes(file: _File, jobs: tuple[NamedJob, ...]) -> None:
-    """No two streams may write to the same place."""
+    """No two streams may write to the same place, or read the same pipe."""
     taken: dict[object, str] = {}
+    readers: dict[str, str] = {}
     for one in jobs:
+        source = one.job.source
+        pipe = str(source) if isinstance(source, FileIn) and is_pipe(source.path) else None
+        if pipe is not None and (other := readers.setdefault(pipe, one.name)) != one.name:
+            raise file.refusal(one.name, "source", f"{_TABLE}.{other} reads it already, a pipe is read once only")
         for uri in one.job.outputs:
             for place, what in _places(uri):
                 if (other := taken.setdefault(place, one.name)) != one.name:

@@ -12,7 +12,7 @@ class Closing:
     __slots__ = ()
 
     def close(self) -> None:
-        """Free what is held."""
+        """Free what is held; harmless when repeated."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from engines.closing import Closing
 from engines.errors import EngineError, SpecError, StepError
 from engines.host import HostCache
-from engines.session import Cache, StepPlan
+from engines.session import Cache, StepPlan, still_open
 from engines.spec import Kind, ModelSpec, sha256_of
 
 LOAD_ERRORS = (
@@ -35,11 +35,17 @@ class OnnxCache(HostCache):
 
     def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec, batch: int) -> None:
         super().__init__(spec, batch)
-        self.binding = session.io_binding()
+        self.binding: onnxruntime.IOBinding | None = session.io_binding()
         for name, array in self.inputs.items():
             self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in self.outputs.items():
             self.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        # Before the arrays: it holds their addresses.
+        self.binding = None
+        super().close()
 
 
 class OnnxSession(Closing):
@@ -52,7 +58,7 @@ class OnnxSession(Closing):
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         self._spec = load_spec_of("step", path, size)
-        self._session = load_graph(path, self._spec, threads)
+        self._session: onnxruntime.InferenceSession | None = load_graph(path, self._spec, threads)
 
     @property
     def spec(self) -> ModelSpec:
@@ -61,22 +67,23 @@ class OnnxSession(Closing):
 
     def new_cache(self, batch: int = 1) -> OnnxCache:
         """Preallocate and bind the memory of `batch` streams."""
-        return OnnxCache(self._session, self._spec, batch)
+        return OnnxCache(still_open(self._session, self._spec), self._spec, batch)
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run one frame of each stream; see `engines.session.Session.step`."""
         assert isinstance(cache, OnnxCache)
+        graph, memory = still_open(self._session, self._spec), cache.memory
         cache.plan(plans)
         try:
-            self._session.run_with_iobinding(cache.binding)
+            graph.run_with_iobinding(cache.binding)
         except RUN_ERRORS as error:
             raise StepError(f"onnxruntime failed in a step of {self._spec.name}: {error}") from error
         cache.write(plans)
-        return cache.depth
+        return memory.depth
 
     def close(self) -> None:
-        """Free the graph."""
-        del self._session
+        """Free the graph, once the last cache is closed too."""
+        self._session = None
 
 
 class OnnxWindowSession(Closing):
@@ -84,7 +91,7 @@ class OnnxWindowSession(Closing):
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         self._spec = load_spec_of("window", path, size)
-        self._session = load_graph(path, self._spec, threads)
+        self._session: onnxruntime.InferenceSession | None = load_graph(path, self._spec, threads)
 
     @property
     def spec(self) -> ModelSpec:
@@ -93,15 +100,16 @@ class OnnxWindowSession(Closing):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
+        graph = still_open(self._session, self._spec)
         try:
-            depth: NDArray[np.float32] = self._session.run(["depth"], {"images": images})[0]
+            depth: NDArray[np.float32] = graph.run(["depth"], {"images": images})[0]
         except RUN_ERRORS as error:
             raise StepError(f"onnxruntime failed in a window of {self._spec.name}: {error}") from error
         return depth
 
     def close(self) -> None:
         """Free the graph."""
-        del self._session
+        self._session = None
 
 
 def load_spec(path: Path, size: tuple[int, int] | None) -> ModelSpec:

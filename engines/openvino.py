@@ -6,24 +6,19 @@ compute all of it in float32.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import openvino
 from numpy.typing import NDArray
 
 from engines.closing import Closing
 from engines.errors import EngineError, StepError
 from engines.host import HostCache
 from engines.onnx import load_spec_of
-from engines.session import Cache, StepPlan
+from engines.session import Cache, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec
-
-# When it is imported, OpenVINO reports that to its maker from a forked process. Nobody asked for that here, and a fork
-# of a process with threads may never end and keep what it holds open. Without this module it reports nothing.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-import openvino  # noqa: E402
 
 
 class OpenVinoCache(HostCache):
@@ -31,9 +26,22 @@ class OpenVinoCache(HostCache):
 
     def __init__(self, compiled: openvino.CompiledModel, spec: ModelSpec, batch: int) -> None:
         super().__init__(spec, batch)
-        self.request = compiled.create_infer_request()
+        self._request: openvino.InferRequest | None = compiled.create_infer_request()
         for name, array in (self.inputs | self.outputs).items():
             self.request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+    @property
+    def request(self) -> openvino.InferRequest:
+        """What runs the step. Raises EngineError once this is closed."""
+        if self._request is None:
+            raise closed_memory()
+        return self._request
+
+    def close(self) -> None:
+        """Give the memory back."""
+        # Before the arrays: its tensors lie in them.
+        self._request = None
+        super().close()
 
 
 class OpenVinoSession(Closing):
@@ -41,7 +49,7 @@ class OpenVinoSession(Closing):
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         self._spec = load_spec_of("step", path, size)
-        self._compiled = load_graph(path, self._spec, threads)
+        self._compiled: openvino.CompiledModel | None = load_graph(path, self._spec, threads)
 
     @property
     def spec(self) -> ModelSpec:
@@ -50,22 +58,24 @@ class OpenVinoSession(Closing):
 
     def new_cache(self, batch: int = 1) -> OpenVinoCache:
         """Preallocate and bind the memory of `batch` streams."""
-        return OpenVinoCache(self._compiled, self._spec, batch)
+        return OpenVinoCache(still_open(self._compiled, self._spec), self._spec, batch)
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run one frame of each stream; see `engines.session.Session.step`."""
         assert isinstance(cache, OpenVinoCache)
+        still_open(self._compiled, self._spec)
+        memory = cache.memory
         cache.plan(plans)
         try:
             cache.request.infer()
         except RuntimeError as error:
             raise StepError(f"openvino failed in a step of {self._spec.name}: {error}") from error
         cache.write(plans)
-        return cache.depth
+        return memory.depth
 
     def close(self) -> None:
-        """Free the graph."""
-        del self._compiled
+        """Free the graph, once the last cache is closed too."""
+        self._compiled = None
 
 
 class OpenVinoWindowSession(Closing):
@@ -73,7 +83,7 @@ class OpenVinoWindowSession(Closing):
 
     def __init__(self, path: Path, size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         self._spec = load_spec_of("window", path, size)
-        self._compiled = load_graph(path, self._spec, threads)
+        self._compiled: openvino.CompiledModel | None = load_graph(path, self._spec, threads)
 
     @property
     def spec(self) -> ModelSpec:
@@ -82,15 +92,16 @@ class OpenVinoWindowSession(Closing):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
+        graph = still_open(self._compiled, self._spec)
         try:
-            depth: NDArray[np.float32] = self._compiled({"images": images})["depth"]
+            depth: NDArray[np.float32] = graph({"images": images})["depth"]
         except RuntimeError as error:
             raise StepError(f"openvino failed in a window of {self._spec.name}: {error}") from error
         return depth
 
     def close(self) -> None:
         """Free the graph."""
-        del self._compiled
+        self._compiled = None
 
 
 def load_graph(path: Path, spec: ModelSpec, threads: int | None) -> openvino.CompiledModel:

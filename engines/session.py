@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineError
 from engines.spec import ModelSpec
+
+Held = TypeVar("Held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,19 @@ class Cache(Protocol):
         """Zero all cached features (needed after a failed step only; a new stream simply plans from frame 0)."""
         ...
 
+    def close(self) -> None:
+        """Give the memory back, between two steps; harmless when repeated, and after the session was closed.
+
+        Whatever is asked of it then raises EngineError. Maps that were handed out stay valid.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
 
 class Session(Protocol):
     """A loaded network that steps streams frame by frame."""
@@ -66,7 +82,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the engine holds."""
+        """Free what the engine holds; harmless when repeated. Whatever is asked of it then raises EngineError."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -89,7 +105,7 @@ class WindowSession(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the engine holds."""
+        """Free what the engine holds; harmless when repeated. `run` then raises EngineError."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -97,3 +113,15 @@ class WindowSession(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def still_open(held: Held | None, spec: ModelSpec) -> Held:
+    """What a session holds until it is closed. Raises EngineError from then on."""
+    if held is None:
+        raise EngineError(f"the session of {spec.name} is closed: open another")
+    return held
+
+
+def closed_memory() -> EngineError:
+    """What is raised by a cache that was closed."""
+    return EngineError("this stream's memory is closed: ask the session for another")

@@ -28,7 +28,7 @@ from engines.device import Device, Graph, Queue
 from engines.dlpack import CUDA, DeviceArray
 from engines.errors import DeviceError, EngineError, SpecError, StepError
 from engines.lanes import Lane, SlotWriter, allocate, cached_tensors, lay_out, layout_of, make_lanes
-from engines.session import Cache, Image, StepPlan
+from engines.session import Cache, Image, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec
 
 Run = Callable[[Queue], None]
@@ -54,7 +54,7 @@ class Memory:
     block: object
 
 
-class TensorRtCache:
+class TensorRtCache(Closing):
     """The memory of B streams on the device. See `engines.session.Cache`.
 
     batch: B. how: how its steps run: recorded in a CUDA graph, or enqueued one by one and why.
@@ -84,9 +84,9 @@ class TensorRtCache:
 
     @property
     def memory(self) -> Memory:
-        """Raises EngineError once the session is closed."""
+        """Raises EngineError once it or its session is closed."""
         if self._memory is None:
-            raise EngineError("the session that made this cache is closed")
+            raise closed_memory()
         return self._memory
 
     @property
@@ -135,6 +135,7 @@ class TensorRtCache:
 
     def close(self) -> None:
         """Give the memory back; arrays that callers still hold stay valid."""
+        self.in_flight.clear()
         self._memory = None
 
 
@@ -271,9 +272,7 @@ class TensorRtSession(Closing):
         return self.collect(cache)
 
     def _open_network(self) -> Compiled:
-        if self._network is None:
-            raise EngineError(f"the session of {self._spec.name} is closed")
-        return self._network
+        return still_open(self._network, self._spec)
 
     def close(self) -> None:
         """Free the engine and every cache."""
@@ -316,15 +315,14 @@ class TensorRtWindowSession(Closing):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
-        if self._execution is None:
-            raise EngineError(f"the session of {self._spec.name} is closed")
+        execution = still_open(self._execution, self._spec)
         if images.shape != self._images.shape:
             raise ValueError(f"a window is {list(self._images.shape)}, got {list(images.shape)}")
         self._images[:] = images
         block, host, queue, device = self._block.value, self._host.value, self._queue, self._device
         try:
             device.copy_in(queue, block, host, self._images.nbytes)
-            self._execution.enqueue(queue)
+            execution.enqueue(queue)
             device.copy_out(queue, host + self._depth_offset, block + self._depth_offset, self._depth.nbytes)
             device.synchronise(queue)
         except DeviceError as error:

@@ -30,7 +30,7 @@ def engine_departure(network: Compiled, spec: ModelSpec, onnx: Path, device: Dev
         return departure(FirstRow(graph, spec.batch or 1), engine, frames, engine.batches[1])
 
 
-class FirstRowCache:
+class FirstRowCache(Closing):
     """The first stream of a cache of several."""
 
     def __init__(self, rows: Cache) -> None:
@@ -44,6 +44,10 @@ class FirstRowCache:
     def clear(self) -> None:
         """Zero all cached features."""
         self.rows.clear()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.rows.close()
 
 
 class FirstRow(Closing):

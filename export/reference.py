@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engines.closing import Closing
 from engines.errors import StepError
-from engines.session import Cache, Image, StepPlan
+from engines.session import Cache, Image, StepPlan, closed_memory, still_open
 from engines.spec import ModelSpec, sha256_of
 from export.config import VdaConfig
 from export.describe import vda_spec
@@ -21,7 +21,7 @@ from export.graph import StepFunction, VdaStep, VdaWindow
 from export.weights import load_network
 
 
-class TorchCache:
+class TorchCache(Closing):
     """The memory of B streams as torch tensors on the network's device."""
 
     def __init__(self, spec: ModelSpec, batch: int, device: torch.device) -> None:
@@ -31,11 +31,13 @@ class TorchCache:
             torch.zeros(batch, cache.cells(height, width), slots, cache.channels, device=device)
             for cache in spec.caches
         ]
-        self._image: Image = np.zeros(spec.image_shape(batch), spec.pixels)
+        self._image: Image | None = np.zeros(spec.image_shape(batch), spec.pixels)
 
     @property
     def image(self) -> Image:
-        """To be filled before each step."""
+        """To be filled before each step. Raises EngineError once this is closed."""
+        if self._image is None:
+            raise closed_memory()
         return self._image
 
     def clear(self) -> None:
@@ -43,12 +45,17 @@ class TorchCache:
         for tensor in self.tensors:
             tensor.zero_()
 
+    def close(self) -> None:
+        """Give the memory back."""
+        self.tensors = []
+        self._image = None
+
 
 class TorchSession(Closing):
     """Steps streams by running the torch function itself. See `engines.session.Session`."""
 
     def __init__(self, function: StepFunction, spec: ModelSpec, device: str = "cpu") -> None:
-        self._function = function
+        self._function: StepFunction | None = function
         self._spec = spec
         self._device = torch.device(device)
 
@@ -68,19 +75,21 @@ class TorchSession(Closing):
 
     def new_cache(self, batch: int = 1) -> TorchCache:
         """Preallocate the memory of `batch` streams."""
+        still_open(self._function, self._spec)
         return TorchCache(self._spec, batch, self._device)
 
     @torch.inference_mode()
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run one frame of each stream; see `engines.session.Session.step`."""
         assert isinstance(cache, TorchCache)
+        function = still_open(self._function, self._spec)
         batch = cache.image.shape[0]
         if len(plans) != batch:
             raise ValueError(f"this cache holds {batch} streams, got {len(plans)} plans")
         image = torch.from_numpy(cache.image).to(self._device)
         positions, mask = (tensor.to(self._device) for tensor in plan_tensors(plans, self._spec.window.slots))
         try:
-            depth, *features = self._function(image, positions, mask, *cache.tensors)
+            depth, *features = function(image, positions, mask, *cache.tensors)
         except RuntimeError as error:
             raise StepError(f"torch failed in a step of {self._spec.name}: {error}") from error
         for tensor, feature in zip(cache.tensors, features, strict=True):
@@ -91,14 +100,15 @@ class TorchSession(Closing):
         return depth_map
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Free the network."""
+        self._function = None
 
 
 class TorchWindowSession(Closing):
     """Runs whole windows in torch. See `engines.session.WindowSession`."""
 
     def __init__(self, function: VdaWindow, spec: ModelSpec, device: str = "cpu") -> None:
-        self._function = function
+        self._function: VdaWindow | None = function
         self._spec = spec
         self._device = torch.device(device)
 
@@ -119,11 +129,13 @@ class TorchWindowSession(Closing):
     @torch.inference_mode()
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth float32 [T, H, W] of normalised images float32 [T, 3, H, W]."""
-        depth: NDArray[np.float32] = self._function(torch.from_numpy(images).to(self._device)).cpu().numpy()
+        function = still_open(self._function, self._spec)
+        depth: NDArray[np.float32] = function(torch.from_numpy(images).to(self._device)).cpu().numpy()
         return depth
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Free the network."""
+        self._function = None
 
 
 def plan_tensors(plans: Sequence[StepPlan | None], slots: int) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ from export.reference import TorchSession, TorchWindowSession
 from export.verify import CHECKING, FRAMES, LIMITS, Departure, departure, require_parity, window_departure
 from export.weights import load_network
 
+_STEM_BYTES = 200
 OPSET = 20
 """The first with Gelu; TensorRT since 10 and ONNX Runtime since 1.17 take it."""
 KEEP_FLOAT32 = ("head.scratch.output_conv2",)
@@ -169,7 +170,9 @@ def save(
 ) -> ModelSpec:
     """Write graph and spec; both appear under their final names only after `check` has passed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.stem}.part.onnx")
+    # The names of both must fit, which are longer than the file's own.
+    stem = out.stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+    partial = out.with_name(f".{stem}.part.onnx")
     sidecar = partial.with_suffix(".json")
     try:
         onnx.save_model(model, partial)

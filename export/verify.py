@@ -49,21 +49,21 @@ def departure(
     oracle: Session, candidate: Session, frames: int = FRAMES, batch: int = 1, progress: Progress | None = None
 ) -> Departure:
     """Worst departure over a stream, in any of the candidate's rows. A NaN in its maps makes it NaN."""
-    lane, lanes = oracle.new_cache(), candidate.new_cache(batch)
     window = FeatureWindow(oracle.spec.window)
     relative = largest = 0.0
-    for t in range(frames):
-        if progress is not None:
-            progress(CHECKING, t, frames)
-        picture, plan = moving_picture(oracle.spec, t), window.plan()
-        lane.image[:] = as_taken(picture, oracle.spec)
-        lanes.image[:] = as_taken(picture, candidate.spec)
-        wanted = oracle.step(lane, [plan])[0]
-        wanted = resize_map(wanted, *candidate.spec.map_size).astype(np.float64)
-        error = np.abs(candidate.step(lanes, [plan] * batch) - wanted)
-        # max() would drop a NaN; np.maximum keeps it.
-        relative = float(np.maximum(relative, error.mean(axis=(1, 2)).max() / max(wanted.mean(), 1e-9)))
-        largest = float(np.maximum(largest, error.max()))
+    with oracle.new_cache() as lane, candidate.new_cache(batch) as lanes:
+        for t in range(frames):
+            if progress is not None:
+                progress(CHECKING, t, frames)
+            picture, plan = moving_picture(oracle.spec, t), window.plan()
+            lane.image[:] = as_taken(picture, oracle.spec)
+            lanes.image[:] = as_taken(picture, candidate.spec)
+            wanted = oracle.step(lane, [plan])[0]
+            wanted = resize_map(wanted, *candidate.spec.map_size).astype(np.float64)
+            error = np.abs(candidate.step(lanes, [plan] * batch) - wanted)
+            # max() would drop a NaN; np.maximum keeps it.
+            relative = float(np.maximum(relative, error.mean(axis=(1, 2)).max() / max(wanted.mean(), 1e-9)))
+            largest = float(np.maximum(largest, error.max()))
     return Departure(relative, largest, frames)
 
 

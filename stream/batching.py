@@ -6,10 +6,9 @@ there are streams. Each stream has a row of the shared cache for as long as it l
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from engines.closing import Closing
 from engines.errors import EngineError, StepError
-from engines.session import Cache, Image, Session, StepPlan
+from engines.session import Cache, Image, Session, StepPlan, closed_memory
 from engines.spec import ModelSpec
 
+_LOG = logging.getLogger(__name__)
 Clock = Callable[[], int]
 """Monotonic time in nanoseconds."""
 
@@ -59,18 +59,24 @@ class _Request:
     depth: Future[NDArray[np.float32]]
 
 
-class RowCache:
-    """One stream's row of a shared cache. See `engines.session.Cache`. The row is free again when this goes."""
+class RowCache(Closing):
+    """One stream's row of a shared cache. See `engines.session.Cache`. Closed, the row is another stream's to take.
 
-    def __init__(self, image: Image, row: int, slots: int) -> None:
-        self._image = image
+    leave: gives the row back.
+    """
+
+    def __init__(self, image: Image, row: int, slots: int, leave: Callable[[int], None]) -> None:
+        self._image: Image | None = image
         self._slots = slots
+        self._leave = leave
         self._is_dirty = True
         self.row = row
 
     @property
     def image(self) -> Image:
-        """To be filled before each step."""
+        """To be filled before each step. Raises EngineError once this is closed."""
+        if self._image is None:
+            raise closed_memory()
         return self._image
 
     def clear(self) -> None:
@@ -86,6 +92,12 @@ class RowCache:
             return plan
         self._is_dirty = False
         return replace(plan, write=tuple(range(self._slots)))
+
+    def close(self) -> None:
+        """Give the row back."""
+        if self._image is not None:
+            self._image = None
+            self._leave(self.row)
 
 
 class BatchedSession(Closing):
@@ -112,10 +124,9 @@ class BatchedSession(Closing):
         self._image = self._cache.image
         self._gather_ns, self._idle_ns = round(gather_s * 1e9), round(idle_s * 1e9)
         self._clock = clock
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = threading.Condition()
         self._free = list(reversed(range(rows)))
         self._rows = rows
-        self._left: deque[int] = deque()
         self._last_seen_ns: dict[int, int] = {}
         self._waiting: dict[int, _Request] = {}
         self._closed = False
@@ -131,7 +142,6 @@ class BatchedSession(Closing):
     def streams(self) -> int:
         """Rows in use."""
         with self._changed:
-            self._forget_left()
             return len(self._last_seen_ns)
 
     def new_cache(self, batch: int = 1) -> RowCache:
@@ -139,20 +149,26 @@ class BatchedSession(Closing):
         if batch != 1:
             raise ValueError(f"a stream has one row, asked for {batch}")
         with self._changed:
-            self._forget_left()
+            self._require_open()
             if not self._free:
                 raise EngineError(f"all {self._rows} rows of this session are taken: end a stream, or build for more")
             row = self._free.pop()
             self._last_seen_ns[row] = self._clock()
-        cache = RowCache(self._image[row : row + 1], row, self.spec.window.slots)
-        weakref.finalize(cache, _leave, self._left, self._changed, row).atexit = False
-        return cache
+        return RowCache(self._image[row : row + 1], row, self.spec.window.slots, self._leave)
 
-    def _forget_left(self) -> None:
-        while self._left:
-            row = self._left.popleft()
+    def _leave(self, row: int) -> None:
+        """A stream has ended: the others need not wait for it."""
+        with self._changed:
+            waiting = self._waiting.pop(row, None)
             del self._last_seen_ns[row]
             self._free.append(row)
+            self._changed.notify_all()
+        if waiting is not None:
+            _fail([waiting], EngineError("this stream was closed while its frame waited"))
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the session of {self.spec.name} is closed: open another")
 
     def step(self, cache: Cache, plans: Sequence[StepPlan | None]) -> NDArray[np.float32]:
         """Run the frame in `cache.image` together with others; returns depth float32 [1, *map_size], the caller's own.
@@ -163,10 +179,10 @@ class BatchedSession(Closing):
         if len(plans) != 1 or plans[0] is None:
             raise ValueError(f"a stream has one row and steps when it has a frame, got {len(plans)} plans")
         self._require_fit(plans[0])
-        request = _Request(cache.planned(plans[0]), self._clock(), Future())
         with self._changed:
-            if self._closed:
-                raise EngineError("this session is closed")
+            self._require_open()
+            assert cache.image is not None
+            request = _Request(cache.planned(plans[0]), self._clock(), Future())
             if cache.row in self._waiting:
                 raise ValueError("this stream's last frame is not done yet: a stream steps from one thread")
             self._waiting[cache.row] = request
@@ -185,14 +201,20 @@ class BatchedSession(Closing):
             raise ValueError(f"slots are 0 to {slots - 1}, the plan writes {plan.write}")
 
     def _work(self) -> None:
-        while requests := self._gather():
-            self._run(requests)
+        try:
+            while requests := self._gather():
+                self._run(requests)
+        except BaseException as error:  # a thread's boundary: nobody may wait for a run that never comes
+            _LOG.exception("the runs that streams share have ended")
+            with self._changed:
+                self._closed = True
+                waiting, self._waiting = self._waiting, {}
+            _fail(waiting.values(), error)
 
     def _gather(self) -> dict[int, _Request]:
         """The next frames to run together; none when the session has been closed."""
         with self._changed:
             while not self._closed:
-                self._forget_left()
                 now_ns = self._clock()
                 since = {row: request.arrived_ns for row, request in self._waiting.items()}
                 verdict = decide(since, self._last_seen_ns, now_ns, self._gather_ns, self._idle_ns)
@@ -206,27 +228,22 @@ class BatchedSession(Closing):
         plans = [requests[row].plan if row in requests else None for row in range(self._rows)]
         try:
             depth = self._session.step(self._cache, plans)
+            maps = {row: depth[row : row + 1].copy() for row in requests}
         except BaseException as error:  # a thread's boundary: each stream gets it
             _fail(requests.values(), error)
         else:
             for row, request in requests.items():
-                request.depth.set_result(depth[row : row + 1].copy())
+                request.depth.set_result(maps[row])
 
     def close(self) -> None:
-        """Stop the thread; frames that still wait end with EngineError."""
+        """Stop the thread and free the rows; frames that still wait end with EngineError."""
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, {}
             self._changed.notify_all()
         self._thread.join()
+        self._cache.close()
         _fail(waiting.values(), EngineError("this session was closed while a frame waited"))
-
-
-def _leave(left: deque[int], changed: threading.Condition, row: int) -> None:
-    """A stream has ended. Called by the garbage collector, at any time and in any thread: only takes note."""
-    left.append(row)
-    with changed:
-        changed.notify_all()
 
 
 def _fail(requests: Collection[_Request], error: BaseException) -> None:

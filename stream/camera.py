@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from fractions import Fraction
 from math import radians, tan
 from typing import Any
 
-_SHAPE_TOLERANCE = 0.02
-"""Of the ratio of two pictures' shapes: rounding to even sides."""
+from stream.aspect import SQUARE, stored_size
+from stream.orientation import UPRIGHT, Orientation
+from stream.shape import are_alike
 
 
 class LensModel(StrEnum):
@@ -40,12 +42,15 @@ class Lens:
                 f"the lens model {self.model} has {self.model.coefficients} coefficients, got {len(self.coefficients)}"
             )
 
-    def turned(self) -> Lens:
-        """The same lens after a quarter turn of the picture, counter-clockwise."""
+    def oriented(self, orientation: Orientation) -> Lens:
+        """The same lens once its pictures are laid upright: p1 goes with y, p2 with x."""
         if self.model is LensModel.EQUIDISTANT:
             return self
         k1, k2, p1, p2, *rest = self.coefficients
-        return replace(self, coefficients=(k1, k2, -p2, p1, *rest))
+        if orientation.transposed:
+            p1, p2 = p2, p1
+        p1, p2 = -p1 if orientation.mirrored_down else p1, -p2 if orientation.mirrored_across else p2
+        return replace(self, coefficients=(k1, k2, p1, p2, *rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Intrinsics:
 
     def scaled(self, height: int, width: int) -> Intrinsics:
         """For the same picture at another size."""
+        if (height, width) == (self.height, self.width):
+            return self
         down, across = height / self.height, width / self.width
         return replace(
             self,
@@ -83,24 +90,21 @@ class Intrinsics:
             cy=(self.cy + 0.5) * down - 0.5,
         )
 
-    def turned(self, degrees: int) -> Intrinsics:
-        """For the same picture turned counter-clockwise by a multiple of 90 degrees."""
-        camera = self
-        for _ in range(degrees // 90 % 4):
-            camera = Intrinsics(
-                height=camera.width,
-                width=camera.height,
-                fx=camera.fy,
-                fy=camera.fx,
-                cx=camera.cy,
-                cy=camera.width - 1 - camera.cx,
-                lens=camera.lens and camera.lens.turned(),
-            )
-        return camera
+    def oriented(self, orientation: Orientation) -> Intrinsics:
+        """For the same picture laid upright."""
+        height, width, fx, fy, cx, cy = self.height, self.width, self.fx, self.fy, self.cx, self.cy
+        if orientation.transposed:
+            height, width, fx, fy, cx, cy = width, height, fy, fx, cy, cx
+        if orientation.mirrored_across:
+            cx = width - 1 - cx
+        if orientation.mirrored_down:
+            cy = height - 1 - cy
+        return Intrinsics(height, width, fx, fy, cx, cy, self.lens and self.lens.oriented(orientation))
 
-    def is_shaped(self, height: int, width: int) -> bool:
-        """Pictures of this size can be the same picture, larger or smaller."""
-        return abs(height * self.width / (width * self.height) - 1) <= _SHAPE_TOLERANCE
+    def is_shaped(self, height: int, width: int, aspect: Fraction = SQUARE) -> bool:
+        """Pictures of this size, of pixels of this aspect, can be the same picture, larger or smaller."""
+        shapes = (height, width), stored_size(height, width, aspect)
+        return any(are_alike((self.height, self.width), shape) for shape in shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +129,23 @@ class Camera:
         """The distortion that can be undone."""
         return None if self.calibration is None else self.calibration.lens
 
-    def at(self, height: int, width: int, turned: int = 0) -> Intrinsics | None:
-        """The intrinsics of upright pictures of height × width pixels.
+    def at(
+        self, height: int, width: int, orientation: Orientation = UPRIGHT, aspect: Fraction = SQUARE
+    ) -> Intrinsics | None:
+        """The intrinsics of upright pictures of height × width square pixels.
 
-        turned: counter-clockwise degrees by which pictures were turned to be upright.
+        orientation: what was done to the sensor's pictures. aspect: of the pixels of upright pictures before they were
+        made square; a calibration may be for pictures of either kind.
         None where the calibration is of another shape: what was cut off is not known.
         """
-        camera = self._unturned(height, width, turned).turned(turned)
-        return camera.scaled(height, width) if camera.is_shaped(height, width) else None
+        camera = self._of_sensor(height, width, orientation).oriented(orientation)
+        return camera.scaled(height, width) if camera.is_shaped(height, width, aspect) else None
 
-    def _unturned(self, height: int, width: int, turned: int) -> Intrinsics:
+    def _of_sensor(self, height: int, width: int, orientation: Orientation) -> Intrinsics:
         if self.calibration is not None:
             return self.calibration
         assert self.fov_degrees is not None
-        if turned % 180:
+        if orientation.transposed:
             height, width = width, height
         focal = width / 2 / tan(radians(self.fov_degrees) / 2)
         return Intrinsics(height, width, focal, focal, (width - 1) / 2, (height - 1) / 2)

@@ -13,6 +13,17 @@ class SinkError(StreamError):
     """An output cannot be created, written or finished."""
 
 
+class CutRecordingError(SinkError):
+    """An output cannot be written further, and what was recorded stays.
+
+    reason: what failed, and why. part: the file that stays.
+    """
+
+    def __init__(self, reason: str, part: str) -> None:
+        super().__init__(f"{reason}; what was recorded until then is in {part}")
+        self.reason = reason
+
+
 class FrameSizeError(StreamError):
     """Frames of this shape cannot be given to a network."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,6 +13,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.dlpack import DeviceArray, OnDevice
 from engines.errors import StepError
 from engines.session import Image, Session
@@ -21,10 +24,15 @@ from stream.policy import AS_TRAINED, WindowPolicy
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
 from stream.scenecut import SceneState, thumbnail, watch
+from stream.shape import Shape, are_alike, is_stretched
 from stream.stats import StageTimes
 
+_LOG = logging.getLogger(__name__)
 _ARRAY_RATE = Fraction(30)
 _LUMA = (0.299, 0.587, 0.114)
+
+SessionFor = Callable[[int, int], Session]
+"""The session for pictures that are shown at height × width pixels; the one in use where no other fits better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +44,53 @@ class _Previous:
     time_s: float
 
 
-class DepthEstimator:
-    """Steps frames of one stream through a session.
+class DepthEstimator(Closing):
+    """Steps frames of one stream through a session. Close it, or use it in a `with` block; the session stays open.
 
     session: shared by any number of estimators, stepped from one thread at a time; its input size is fixed.
     scene_cut: restart the window and the range at hard cuts.
     gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
         ones, restarts the window, as does a new frame size.
+    rate: of the source, which tells what is usual until frames do.
     policy: another use of the network's window than the one it was trained with; ValueError where it does not fit.
+    session_for: asked when pictures of another shape come; None: all are stretched to the one session's input.
     """
 
     __slots__ = (
         "_cache",
         "_converter",
         "_gap_s",
+        "_policy",
         "_previous",
         "_range",
+        "_rate",
         "_rhythm",
         "_scene",
         "_scene_cut",
         "_session",
+        "_session_for",
+        "_shape",
         "_taken",
         "_window",
         "timings",
     )
 
     def __init__(
-        self, session: Session, scene_cut: bool = True, gap_s: float = 1.0, policy: WindowPolicy = AS_TRAINED
+        self,
+        session: Session,
+        scene_cut: bool = True,
+        gap_s: float = 1.0,
+        policy: WindowPolicy = AS_TRAINED,
+        rate: Fraction | None = None,
+        session_for: SessionFor | None = None,
     ) -> None:
         self._session = session
+        self._session_for = session_for
+        self._shape: Shape | None = None
+        self._policy = policy
         self._scene_cut = scene_cut and policy.resets_at_cuts
         self._gap_s = gap_s
+        self._rate = rate
         self._cache = session.new_cache(1)
         self._window = policy.window(session.spec.window)
         self._converter = VideoReformatter()
@@ -80,7 +104,7 @@ class DepthEstimator:
         self._scene = SceneState()
         self._range: DisplayRange | None = None
         self._previous: _Previous | None = None
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(self._rate)
         self._taken = 0
 
     def step(self, frame: Frame) -> DepthFrame:
@@ -88,9 +112,10 @@ class DepthEstimator:
 
         Raises StepError when the engine fails; the stream has then been restarted, and the next frame is its first.
         """
+        self._fit(frame.size)
         now = _Previous(frame.height, frame.width, float(frame.pts * frame.time_base))
         with self.timings.timed("preprocess"):
-            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter)
+            write_image(frame.picture, self._session.spec, self._cache.image[0], self._converter, frame.light)
             self._restart_where_needed(now)
         plan = self._window.plan()
         try:
@@ -106,6 +131,29 @@ class DepthEstimator:
             full_size = resize_map(depth, frame.height, frame.width)
         self._previous = now
         return DepthFrame(frame, full_size, self._session.spec.unit, self._range, self._window.t == 1)
+
+    def _fit(self, shape: Shape) -> None:
+        """Go on with the session for pictures of this shape."""
+        before = self._shape
+        if before is not None and are_alike(before, shape):
+            return
+        self._shape = shape
+        if self._session_for is None:
+            if before is not None and is_stretched(shape, self._session.spec.size):
+                _LOG.warning("pictures of %sx%s are stretched to the network's %sx%s", *shape, *self._session.spec.size)
+            return
+        session = self._session_for(*shape)
+        if session is self._session:
+            return
+        cache = session.new_cache(1)
+        self._cache.close()
+        self._session, self._cache = session, cache
+        self._window = self._policy.window(session.spec.window)
+        self._scene = SceneState()
+
+    def close(self) -> None:
+        """Give back what the stream holds of its session; `step` then raises EngineError."""
+        self._cache.close()
 
     @property
     def device_depth(self) -> DeviceArray | None:

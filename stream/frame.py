@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, display_size
 from stream.camera import Intrinsics
+from stream.light import Light
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Frame:
     index: 0, 1, 2 … in order of presentation, counted by the source; dropped frames leave a gap.
     pts: presentation time in units of `time_base` seconds, strictly rising within a stream.
     captured_ns: monotonic clock at which the frame reached us.
+    aspect: of the picture's pixels; see `stream.aspect`.
+    light: how its code values are to be read; None: as its tags say.
     """
 
     picture: av.VideoFrame
@@ -28,16 +33,23 @@ class Frame:
     pts: int
     time_base: Fraction
     captured_ns: int
+    aspect: Fraction = SQUARE
+    light: Light | None = None
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the picture as it is shown, in square pixels: what everything downstream goes by."""
+        return display_size(self.picture.height, self.picture.width, self.aspect)
 
     @property
     def height(self) -> int:
-        """Pixels, upright."""
-        return self.picture.height
+        """Square pixels, upright."""
+        return self.size[0]
 
     @property
     def width(self) -> int:
-        """Pixels, upright."""
-        return self.picture.width
+        """Square pixels, upright."""
+        return self.size[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,18 +49,23 @@ class Mailbox(Generic[T]):
         """Items that wait to be taken."""
         return len(self._items)
 
-    def put(self, item: T) -> None:
-        """Hand over an item. Raises MailboxClosed, or the error the mailbox was closed with."""
+    def put(self, item: T) -> T | None:
+        """Hand over an item; returns the one that it replaced, if any.
+
+        Raises MailboxClosed, or the error the mailbox was closed with.
+        """
         with self._changed:
             if self._overflow is Overflow.WAIT:
                 self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 raise self._error or MailboxClosed("the other side of this mailbox has gone")
+            replaced = None
             if len(self._items) == self._capacity:
-                self._items.popleft()
+                replaced = self._items.popleft()
                 self._dropped += 1
             self._items.append(item)
             self._changed.notify_all()
+            return replaced
 
     def close(self, error: BaseException | None = None) -> None:
         """Accept nothing more. Waiting items can still be taken, unless there is an error: then it is raised at once.

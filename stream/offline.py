@@ -7,7 +7,8 @@ first ten inputs repeat frames of the window before it: two far key frames for t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -18,7 +19,9 @@ from engines.spec import ModelSpec, Unit
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.postprocess import update_range
 from stream.preprocess import resize_map, write_image
+from stream.shape import are_alike
 from stream.stats import StageTimes
+from stream.twoway import TwoWaySession
 
 Maps = NDArray[np.float32]
 """float32 [N, h, w] at the network's size."""
@@ -35,8 +38,9 @@ ADVANCE = WINDOW - len(REPEATED)
 def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes | None = None) -> Iterator[DepthFrame]:
     """Depth of a clip, one depth frame for each frame, in order; holds at most two windows of frames.
 
-    session: a window graph of 32 frames with its input size fixed. Metric maps are joined as they are, relative ones
-        by scale and shift.
+    session: a window graph of 32 frames with its input size fixed. Relative maps of such a graph have a scale and a
+        shift of their own in each window, and are fitted onto those before; metric ones, and those of a network that
+        streams, which keeps its scale from window to window, are joined as they are.
     timings: receives the stages preprocess, infer and postprocess.
     Raises ValueError for a session of another window length; StepError when the engine fails.
     """
@@ -46,7 +50,9 @@ def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes
         )
     times = timings or StageTimes()
     windows = _Windows(iter(frames), session.spec, times)
-    joined = Joined(fits=session.spec.unit is Unit.RELATIVE)
+    # The fit's two far frames stand out of order in the window: a streaming network knows them less well than it knows
+    # its scale, so that fitting moved whole windows by several per cent.
+    joined = Joined(fits=session.spec.unit is Unit.RELATIVE and not isinstance(session, TwoWaySession))
     shown: DisplayRange | None = None
     before: Frame | None = None
     while windows.advance():
@@ -61,6 +67,31 @@ def offline(frames: Iterable[Frame], session: WindowSession, timings: StageTimes
             before = frame
             if not windows.waiting:
                 return
+
+
+def offline_by_shape(
+    frames: Iterable[Frame], session_for: Callable[[int, int], WindowSession], timings: StageTimes | None = None
+) -> Iterator[DepthFrame]:
+    """As `offline`, of a clip whose pictures may change shape: each stretch of one shape is a clip of its own.
+
+    session_for: gives the session for pictures that are shown at height × width pixels.
+    """
+    first: list[Frame] = []
+
+    def stretch(rest: Iterator[Frame]) -> Iterator[Frame]:
+        """Frames up to one of another shape, which opens the next stretch."""
+        shape = first[0].size
+        yield first.pop()
+        for frame in rest:
+            if not are_alike(shape, frame.size):
+                first.append(frame)
+                return
+            yield frame
+
+    whole = iter(frames)
+    first.extend(islice(whole, 1))
+    while first:
+        yield from offline(stretch(whole), session_for(*first[0].size), timings)
 
 
 class _Windows:
@@ -99,7 +130,7 @@ class _Windows:
             self.images[entry] = self.images[entry - 1]
             return
         with self._timings.timed("preprocess"):
-            write_image(frame.picture, self._spec, self.images[entry], self._converter)
+            write_image(frame.picture, self._spec, self.images[entry], self._converter, frame.light)
         self.waiting.append(frame)
         self._taken += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import inf
 from statistics import median
 
 TICKS_PER_S = 90_000
@@ -14,6 +15,16 @@ _LATE_S = 1.0
 _GAPS = 9
 _GAPS_AWAY = 3
 _APART_S = 1.0
+_STEER_EVERY_S = 10.0
+"""A live clock is compared with ours by the least delayed frame of so many seconds."""
+_STEER_GAIN = 0.25
+"""Of a difference, made good until the next comparison: that shows in the one after it, and more would swing."""
+_STEEREST = 0.005
+"""Of each second: the fastest that a live clock is steered. Clocks of cameras are off by a tenth of that at most."""
+_BURST_S = 5.0
+_FILE_SPEED = 3.0
+_LOOK_S = 1.0
+_GLANCE_S = 0.25
 
 
 def wait_before_try_s(failures: int) -> float:
@@ -25,19 +36,33 @@ class Pace:
     """Plays frames at the speed of their own times, from the first one on.
 
     One that is late is due at once; after more than a second of lateness the clock starts anew, so that the frames
-    behind it do not rush.
+    behind it do not rush. So it does where a frame would have to wait longer than `longest_s`: the times have leapt.
     """
 
-    __slots__ = ("_start_s",)
+    __slots__ = ("_longest_s", "_start_s")
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = inf) -> None:
+        self._longest_s = longest_s
         self._start_s: float | None = None
 
     def delay_s(self, time_s: float, now_s: float) -> float:
         """Seconds to wait at `now_s` for a frame of stream time `time_s`; 0 or more."""
-        if self._start_s is None or now_s - (self._start_s + time_s) > _LATE_S:
+        if self._start_s is None or not -_LATE_S <= self._start_s + time_s - now_s <= self._longest_s:
             self._start_s = now_s - time_s
         return max(0.0, self._start_s + time_s - now_s)
+
+
+def has_end(played_s: float, open_s: float, looked_s: float) -> bool | None:
+    """Whether a stream of unknown length is a file, by its pace; None: look on.
+
+    A live stream may begin with what the server has kept, and with what was received while it was opened; after that
+    it comes no faster than time goes by.
+    played_s: stream time received so far; open_s: since opening began; looked_s: since it was first looked at.
+    """
+    if played_s > _BURST_S + _FILE_SPEED * open_s:
+        return True
+    is_behind = played_s < open_s and looked_s > _GLANCE_S
+    return False if is_behind or looked_s > _LOOK_S else None
 
 
 class Rhythm:
@@ -68,14 +93,17 @@ class LiveClock:
     """Times of a live stream that rise strictly through every reconnect and every jump of the camera's own clock.
 
     The camera's clock is followed as long as it agrees with ours to a second; after that, or without one, a new start
-    is made from the moment the frame arrived.
+    is made from the moment the frame arrived. No two clocks run alike (100 ppm are a second in 2.8 hours), so the
+    offset between them is steered, too slowly to be seen. The least delayed frames count: the rest is jitter.
     """
 
-    __slots__ = ("_begin_s", "_last", "_offset_s")
+    __slots__ = ("_begin_s", "_compared_s", "_last", "_least_late_s", "_offset_s", "_slope", "_steered_s")
 
     def __init__(self) -> None:
         self._begin_s: float | None = None
         self._offset_s: float | None = None
+        self._slope = self._steered_s = self._compared_s = 0.0
+        self._least_late_s = inf
         self._last = -1
 
     def restart(self) -> None:
@@ -91,8 +119,21 @@ class LiveClock:
             self._begin_s = arrived_s
         now_s = arrived_s - self._begin_s
         if camera_s is not None:
-            if self._offset_s is None or abs(camera_s + self._offset_s - now_s) > _APART_S:
-                self._offset_s = now_s - camera_s
-            now_s = camera_s + self._offset_s
+            now_s = camera_s + self._steered(camera_s, now_s)
         self._last = max(self._last + 1, round(now_s * TICKS_PER_S))
         return self._last
+
+    def _steered(self, camera_s: float, now_s: float) -> float:
+        """The offset from the camera's clock to ours, in seconds."""
+        if self._offset_s is None or abs(camera_s + self._offset_s - now_s) > _APART_S:
+            self._offset_s = now_s - camera_s
+            self._slope, self._compared_s, self._least_late_s = 0.0, now_s, inf
+        else:
+            self._offset_s += self._slope * max(0.0, min(now_s - self._steered_s, _STEER_EVERY_S))
+            self._least_late_s = min(self._least_late_s, now_s - camera_s - self._offset_s)
+        if now_s - self._compared_s >= _STEER_EVERY_S:
+            wished = _STEER_GAIN * self._least_late_s / _STEER_EVERY_S
+            self._slope = max(-_STEEREST, min(_STEEREST, wished))
+            self._compared_s, self._least_late_s = now_s, inf
+        self._steered_s = now_s
+        return self._offset_s

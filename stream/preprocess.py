@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from engines.session import Image
 from engines.spec import ModelSpec
 from stream.errors import FrameSizeError
+from stream.frame import Frame
+from stream.light import SDR, Light, light_of, toned
 
 Floats = NDArray[np.float32]
 
@@ -23,6 +25,8 @@ _VDA_MULTIPLE = 14
 _VDA_LONGEST_SIDE = 1280
 _LONGEST_NETWORK_SIDE = 4096
 _CUBIC_A = -0.75
+_WHITE, _SWSCALE_WHITE = 65535, 65283
+"""In 16 bits, as they are and as libswscale gives them for pictures of limited range or of eight bits."""
 
 
 def network_size(spec: ModelSpec, height: int, width: int, input_size: int | None = None) -> tuple[int, int]:
@@ -67,20 +71,26 @@ def _to_multiple(side: float, multiple: int) -> int:
     return max(1, round(side / multiple)) * multiple
 
 
-def write_image(picture: av.VideoFrame, spec: ModelSpec, out: Image, converter: VideoReformatter | None = None) -> None:
+def write_image(
+    picture: av.VideoFrame,
+    spec: ModelSpec,
+    out: Image,
+    converter: VideoReformatter | None = None,
+    light: Light | None = None,
+) -> None:
     """Write a picture as the network wants it: RGB, resized as `spec.resample` says.
 
-    picture: any pixel format; alpha is ignored.
+    picture: any pixel format, pixels of any aspect; alpha is ignored.
     out: one row of the network's input. float32 [3, H, W] receives (value/255 - mean) / std, uint8 [H, W, 3] the
         bytes themselves, as `spec.pixels` says.
-    converter: keeps its tables from frame to frame; one for each stream saves their set-up.
+    converter, light: see `to_rgb`.
     """
     height, width = out.shape[:2] if spec.pixels == "uint8" else out.shape[1:]
     planes: NDArray[np.uint8] | Floats
     if spec.resample == "area":
-        planes = to_rgb(picture, height, width, converter).transpose(2, 0, 1)
+        planes = to_rgb(picture, height, width, converter, light).transpose(2, 0, 1)
     else:
-        rgb = to_rgb(picture, *_within_limit(picture.height, picture.width), converter)
+        rgb = to_rgb(picture, *_within_limit(picture.height, picture.width), converter, light)
         planes = _resized_cubic(rgb, height, width)
     if spec.pixels == "uint8":
         np.copyto(out, np.clip(np.rint(planes), 0, 255).transpose(1, 2, 0), casting="unsafe")
@@ -98,36 +108,56 @@ def _within_limit(height: int, width: int) -> tuple[int, int]:
 
 
 def to_rgb(
-    picture: av.VideoFrame, height: int, width: int, converter: VideoReformatter | None = None
+    picture: av.VideoFrame,
+    height: int,
+    width: int,
+    converter: VideoReformatter | None = None,
+    light: Light | None = None,
 ) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] RGB of a picture: its own colour matrix and range, averaged when it shrinks."""
+    """uint8 [height, width, 3] RGB, for a screen of SDR: its own colour matrix and range, averaged when it shrinks.
+
+    converter: keeps its tables from frame to frame; one for each stream saves their set-up.
+    light: of the picture (`Frame.light`); None: as its tags say, for a picture that no other thread converts now.
+    """
+    light = light_of(picture) if light is None else light
     shrinks = height < picture.height or width < picture.width
     kernel = Interpolation.AREA if shrinks else Interpolation.BICUBIC
-    matrix, full = colour_of(picture)
+    matrix, full = colour_of(picture, light)
     converted = (converter or VideoReformatter()).reformat(
         picture,
         width,
         height,
-        "rgb24",
+        "rgb24" if light == SDR else "rgb48le",
         src_colorspace=matrix,
         src_color_range=full,
         dst_color_range=ColorRange.JPEG,
         interpolation=kernel | Interpolation.ACCURATE_RND,
         threads=1,
     )
-    return converted.to_ndarray().astype(np.uint8, copy=False)
+    if light == SDR:
+        return converted.to_ndarray().astype(np.uint8, copy=False)
+    is_exact = full == ColorRange.JPEG and picture.format.components[0].bits > 8
+    return toned(converted.to_ndarray().astype(np.uint16, copy=False), light, _WHITE if is_exact else _SWSCALE_WHITE)
 
 
-def colour_of(picture: av.VideoFrame) -> tuple[Colorspace | None, ColorRange]:
+def shown(frame: Frame, height: int, width: int, converter: VideoReformatter | None = None) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3] RGB of a frame's picture: `to_rgb`, told what the source knows of its light."""
+    return to_rgb(frame.picture, height, width, converter, frame.light)
+
+
+def colour_of(picture: av.VideoFrame, light: Light = SDR) -> tuple[Colorspace | None, ColorRange]:
     """Matrix and range a picture was coded with; None for RGB.
 
-    Untagged pictures are taken for BT.709 from 720 lines or 1280 columns on, for BT.601 below, limited range.
+    Untagged pictures are taken for BT.709 from 720 lines or 1280 columns on, for BT.601 below, HDR for BT.2020; limited
+    range.
     """
     if picture.format.is_rgb or picture.format.has_palette:
         return None, ColorRange.JPEG
     is_full = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")
     is_high_definition = picture.width >= 1280 or picture.height >= 720
     untagged = Colorspace.ITU709 if is_high_definition else Colorspace.ITU601
+    if light.is_hdr:
+        untagged = Colorspace.BT2020
     return _MATRICES.get(picture.colorspace, untagged), ColorRange.JPEG if is_full else ColorRange.MPEG
 
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from engines.spec import Unit
+from stream.aspect import SQUARE
 from stream.camera import Camera, Intrinsics
 from stream.errors import UnitError
 from stream.frame import DepthFrame
 from stream.metric import NO_LIMITS, Limits, check_conversion, in_unit, limited
+from stream.orientation import UPRIGHT, Orientation
 from stream.pipeline import Estimate, OverFrames
 from stream.scalefit import ScaleTracker
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
     """What is wanted of the numbers of one stream.
 
-    camera: of the pictures, turned by `turned` degrees counter-clockwise; straightened: their distortion is undone.
+    camera: of the pictures, which `orientation` laid upright and whose pixels had this aspect (`SourceInfo`);
+        straightened: their distortion is undone.
+    meant: the size of the pictures that it was given for, where that is known, as (height, width).
     tracker: gives relative depth a scale; unit: to be converted to; None: as it comes.
     """
 
     camera: Camera | None = None
-    turned: int = 0
+    meant: Shape | None = None
+    orientation: Orientation = UPRIGHT
+    aspect: Fraction = SQUARE
     straightened: bool = False
     tracker: ScaleTracker | None = None
     unit: Unit | None = None
@@ -51,8 +59,19 @@ class Refinement:
         return replace(depth_frame, depth=depth, intrinsics=self._intrinsics(*depth.shape))
 
     def _intrinsics(self, height: int, width: int) -> Intrinsics | None:
-        camera = None if self.camera is None else self.camera.at(height, width, self.turned)
+        camera = None if self.camera is None else self._camera_at(self.camera, height, width)
         return replace(camera, lens=None) if camera is not None and self.straightened else camera
+
+    def _camera_at(self, camera: Camera, height: int, width: int) -> Intrinsics | None:
+        """A field of view is that of the pictures it was given for: where others show more or less is not known.
+
+        Those turned on their side have the same centre and the same focal length.
+        """
+        if self.meant is None or camera.fov_degrees is None:
+            return camera.at(height, width, self.orientation, self.aspect)
+        known = camera.at(*self.meant, self.orientation, self.aspect)
+        ways = () if known is None else (known, known.oriented(Orientation.turn(90)))
+        return next((one.scaled(height, width) for one in ways if one.is_shaped(height, width)), None)
 
 
 def refined(estimate: Estimate, refinement: Refinement) -> Estimate:

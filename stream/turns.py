@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +36,13 @@ class Turns:
     def taken(self) -> Iterator[None]:
         """Wait for the turn, and keep it inside the block."""
         mine = object()
-        with self._changed:
-            self._queue.append(mine)
         try:
             with self._changed:
+                self._queue.append(mine)
                 self._changed.wait_for(lambda: self._queue[0] is mine)
             yield
         finally:
-            with self._changed:
+            with self._changed, suppress(ValueError):  # An interrupt may come before the turn is asked for.
                 self._queue.remove(mine)
                 self._changed.notify_all()
 

@@ -51,4 +51,5 @@ class TwoWaySession(Closing):
 
     def close(self) -> None:
         """Close the streaming session."""
+        self._cache.close()
         self._session.close()

@@ -11,9 +11,11 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from engines.closing import Closing
+from stream.aspect import SQUARE
 from stream.camera import Camera, Intrinsics, Lens, LensModel
 from stream.frame import Frame
-from stream.preprocess import to_rgb
+from stream.light import SDR
+from stream.preprocess import shown
 from stream.sources import Source, SourceInfo
 
 Coordinates = NDArray[np.float64]
@@ -111,14 +113,14 @@ class Straightened(Closing):
             if straightener is None:
                 yield frame
                 continue
-            image = to_rgb(frame.picture, frame.height, frame.width, self._converter)
+            image = shown(frame, *frame.size, self._converter)
             picture = av.VideoFrame.from_ndarray(straightener.straight(image), format="rgb24")
-            yield replace(frame, picture=picture)
+            yield replace(frame, picture=picture, aspect=SQUARE, light=SDR)
 
     def _for(self, height: int, width: int) -> Straightener | None:
         known = self._straightener
         if known is None or (known.camera.height, known.camera.width) != (height, width):
-            camera = self._camera.at(height, width, self.info.turned)
+            camera = self._camera.at(height, width, self.info.orientation, self.info.aspect)
             self._straightener = known = None if camera is None or camera.lens is None else Straightener(camera)
         return known
 

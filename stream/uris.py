@@ -1,29 +1,35 @@
 """One grammar for where pictures come from and where depth goes. Parsing only: nothing is opened here.
 
 `stream.uritable` lists the forms.
-Credentials and query strings, which may hold tokens, never appear in `str` or `repr`.
+What could be a secret (logins, query strings, parts of paths) never appears in `str`, `repr` or a message.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
 from stream.dataouts import OPTIONS, DataOut, data_out
 from stream.errors import UriError
+from stream.redact import redacted_url
 from stream.sinks import numbered
+from stream.uriparts import encoded, shown, split
 from stream.uritable import SINKS, SOURCES, Row
+from stream.urivalues import count_of, flag_of, rate_of, size_of
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish, bracketed, our_place, whip_publish
 
 FILE_SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap", *numbered.SUFFIXES)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
-_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _RTSP_PORT = 8554
+STANDARD_INPUT = Path("/dev/stdin")
+_INSECURE = "insecure"
+_STREAMS = (Path("-"), Path("/dev/stdout"), Path("/dev/stderr"), Path("/dev/fd/1"))
 
 
 class Transport(StrEnum):
@@ -46,12 +52,13 @@ class Remote:
     """A place on another machine.
 
     path: percent-encoded, begins with a slash; query: without the question mark.
+    Both may hold secrets, as the login does: `str` gives what may be shown.
     """
 
     scheme: str
     host: str
     port: int | None
-    path: str
+    path: str = field(repr=False)
     query: str = field(default="", repr=False)
     login: Login | None = field(default=None, repr=False)
 
@@ -60,21 +67,16 @@ class Remote:
         """In full, credentials included: for opening, never for showing."""
         login = "" if self.login is None else f"{quote(self.login.user, '')}:{quote(self.login.password, '')}@"
         query = f"?{self.query}" if self.query else ""
-        return f"{self.scheme}://{login}{self._place}{query}"
-
-    @property
-    def _place(self) -> str:
         port = "" if self.port is None else f":{self.port}"
-        return f"{bracketed(self.host)}{port}{self.path}"
+        return f"{self.scheme}://{login}{bracketed(self.host)}{port}{self.path}{query}"
 
     def __str__(self) -> str:
-        login = "" if self.login is None else "***@"
-        return f"{self.scheme}://{login}{self._place}{'?***' if self.query else ''}"
+        return redacted_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)
 class FileIn:
-    """A video file. loop: from the start again at its end; realtime: at its own pace, as a camera would."""
+    """A video file or a pipe. loop: from the start again at its end; realtime: at its own pace, as a camera would."""
 
     path: Path
     loop: bool = False
@@ -86,10 +88,14 @@ class FileIn:
 
 @dataclass(frozen=True, slots=True)
 class RtspIn:
-    """A camera or server that is asked for its stream."""
+    """A camera or server that is asked for its stream.
+
+    insecure: its TLS certificate is not verified, whoever is trusted.
+    """
 
     remote: Remote
     transport: Transport = Transport.TCP
+    insecure: bool = False
 
     def __str__(self) -> str:
         return str(self.remote)
@@ -97,9 +103,10 @@ class RtspIn:
 
 @dataclass(frozen=True, slots=True)
 class HttpIn:
-    """A video, or the parts of a motion JPEG stream, over HTTP."""
+    """A video, or the parts of a motion JPEG stream, over HTTP. insecure: as of RtspIn."""
 
     remote: Remote
+    insecure: bool = False
 
     def __str__(self) -> str:
         return str(self.remote)
@@ -184,58 +191,64 @@ def parse_source(text: str) -> SourceUri:
     """What a person wrote for a source. Raises UriError, with what to write instead."""
     match _scheme_of(text):
         case "rtsp" | "rtsps":
-            parts = _split(text)
-            return RtspIn(_remote(parts), _transport(parts))
+            parts = split(text)
+            words = _fragment(parts, (*Transport, _INSECURE))
+            return RtspIn(_remote(parts), _transport(words), _INSECURE in words)
         case "http" | "https":
-            return HttpIn(_remote(_split(text)))
+            parts = split(text)
+            return HttpIn(_remote(parts), _INSECURE in _fragment(parts, (_INSECURE,)))
         case "file":
-            parts = _split(text)
+            parts = split(text)
             options = _options(parts, ("loop", "realtime"))
-            return FileIn(_path(parts), _flag(options, "loop", False), _flag(options, "realtime", False))
+            return FileIn(_path(parts), flag_of(options, "loop", False), flag_of(options, "realtime", False))
         case "whip" | "webrtc":
-            parts = _split(text)
+            parts = split(text)
             return WebRtcIn(*our_place(parts, _is_ours(parts), "camera"))
         case "camera":
             return _camera(text)
         case "test":
             return _test(text)
+        case None if text == "-":
+            return FileIn(STANDARD_INPUT)
         case None if re.fullmatch(r"/dev/video[0-9]+", text):
             return CameraIn(text)
         case None if text:
             return FileIn(Path(text))
         case _:
-            raise UriError(f"cannot read from {_shown(text)}: the sources are {_forms(SOURCES)}")
+            raise UriError(f"cannot read from {shown(text)}: the sources are {_forms(SOURCES)}")
 
 
 def parse_sink(text: str) -> SinkUri:
     """What a person wrote for an output. Raises UriError, with what to write instead."""
     match _scheme_of(text):
         case "rtsp" | "rtsps":
-            parts = _split(text)
+            parts = split(text)
             if _is_ours(parts):
                 return _serve(parts)
-            return RtspPublish(_remote(parts), _transport(parts))
+            return RtspPublish(_remote(parts), _transport(_fragment(parts, tuple(Transport))))
         case "webrtc":
-            parts = _split(text)
+            parts = split(text)
             return WebRtcServe(*our_place(parts, _is_ours(parts), "depth"))
         case "whip" | "whips":
-            return whip_publish(_split(text))
+            return whip_publish(split(text))
         case "file":
-            parts = _split(text)
+            parts = split(text)
             _options(parts, ())
             return _file_out(_path(parts))
         case "ws" | "foxglove" | "zenoh" as scheme:
-            parts = _split(text)
+            parts = split(text)
             return data_out(parts, _is_ours(parts), _options(parts, OPTIONS[scheme]))
         case "null":
             return NullOut()
         case None if text:
             return _file_out(Path(text))
         case _:
-            raise UriError(f"cannot write to {_shown(text)}: the outputs are {_forms(SINKS)}")
+            raise UriError(f"cannot write to {shown(text)}: the outputs are {_forms(SINKS)}")
 
 
 def _file_out(path: Path) -> FileOut:
+    if path in _STREAMS:
+        raise UriError("depth is not written to standard output: name a file, such as depth.mp4 or depth.mkv")
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise UriError(f"the output's suffix must be one of {', '.join(FILE_SUFFIXES)}, got {path.name}")
     if path.suffix.lower() in numbered.SUFFIXES and not numbered.is_numbered(path):
@@ -252,21 +265,11 @@ def _scheme_of(text: str) -> str | None:
     return scheme if found[2] or scheme in ("camera", "test", "null", "file", "zenoh") else None
 
 
-def _split(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        # Its message may quote a part of the password.
-        hint = "a port is a number up to 65535, and / ? # @ in a password are written %2F %3F %23 %40"
-        raise UriError(f"{_shown(text)} is no address: {hint}") from None
-    return parts
-
-
 def _remote(parts: SplitResult) -> Remote:
     if not parts.hostname:
-        raise UriError(f"{_shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
-    return Remote(parts.scheme, parts.hostname, parts.port, parts.path or "/", parts.query, _login(parts))
+        raise UriError(f"{shown(parts.geturl())} names no host: write {parts.scheme}://HOST[:PORT]/PATH")
+    path, query = encoded(parts.path or "/"), encoded(parts.query)
+    return Remote(parts.scheme, parts.hostname, parts.port, path, query, _login(parts))
 
 
 def _login(parts: SplitResult) -> Login | None:
@@ -275,11 +278,18 @@ def _login(parts: SplitResult) -> Login | None:
     return Login(unquote(parts.username), unquote(parts.password or ""))
 
 
-def _transport(parts: SplitResult) -> Transport:
-    try:
-        return Transport(parts.fragment or Transport.TCP)
-    except ValueError:
-        raise UriError(f"RTP is carried by #tcp or #udp, got #{parts.fragment}") from None
+def _fragment(parts: SplitResult, allowed: Sequence[str]) -> list[str]:
+    """The words behind the `#`, with commas between them."""
+    words = parts.fragment.split(",") if parts.fragment else []
+    if any(word not in allowed for word in words):
+        # Not shown: it may be the rest of a password.
+        known = ", ".join(f"#{word}" for word in allowed)
+        raise UriError(f"{parts.scheme}:// knows {known}; write a # in a password as %23")
+    return words
+
+
+def _transport(words: Sequence[str]) -> Transport:
+    return next((Transport(word) for word in words if word in tuple(Transport)), Transport.TCP)
 
 
 def _is_ours(parts: SplitResult) -> bool:
@@ -301,25 +311,25 @@ def _serve(parts: SplitResult) -> RtspServe:
 
 
 def _camera(text: str) -> CameraIn:
-    parts = _split(text)
+    parts = split(text)
     if not re.fullmatch(r"[0-9]{1,3}", parts.path):
         raise UriError(f"cameras have numbers: write camera:0, got {text!r}")
     options = _options(parts, ("size", "rate"))
-    size = _size(options["size"]) if "size" in options else None
-    return CameraIn(f"/dev/video{int(parts.path)}", size, _rate(options["rate"]) if "rate" in options else None)
+    size = size_of(options["size"]) if "size" in options else None
+    return CameraIn(f"/dev/video{int(parts.path)}", size, rate_of(options["rate"]) if "rate" in options else None)
 
 
 def _test(text: str) -> TestIn:
-    parts = _split(text)
+    parts = split(text)
     if parts.path or parts.netloc:
         raise UriError(f"the test scene has no name: write test: or test:?size=640x480&rate=30, got {text!r}")
     options = _options(parts, ("size", "rate", "frames", "realtime"))
     plain = TestIn()
     return TestIn(
-        _size(options["size"]) if "size" in options else plain.size,
-        _rate(options["rate"]) if "rate" in options else plain.rate,
-        _count(options["frames"]) if "frames" in options else None,
-        _flag(options, "realtime", True),
+        size_of(options["size"]) if "size" in options else plain.size,
+        rate_of(options["rate"]) if "rate" in options else plain.rate,
+        count_of(options["frames"]) if "frames" in options else None,
+        flag_of(options, "realtime", True),
     )
 
 
@@ -340,44 +350,5 @@ def _options(parts: SplitResult, allowed: tuple[str, ...]) -> dict[str, str]:
     return options
 
 
-def _flag(options: dict[str, str], name: str, plain: bool) -> bool:
-    match options.get(name, "1" if plain else "0"):
-        case "1" | "true" | "yes":
-            return True
-        case "0" | "false" | "no":
-            return False
-        case other:
-            raise UriError(f"{name} is 0 or 1, got {other!r}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = _SIZE.fullmatch(text)
-    if found is None or not int(found[1]) or not int(found[2]):
-        raise UriError(f"a size is written WIDTHxHEIGHT, such as 640x480; got {text!r}")
-    return int(found[2]), int(found[1])
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UriError(f"a rate is frames per second, such as 30 or 30000/1001; got {text!r}")
-    return rate
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
-        raise UriError(f"frames is a number from 1 on, got {text!r}")
-    return int(text)
-
-
 def _forms(rows: tuple[Row, ...]) -> str:
     return ", ".join(row.form for row in rows)
-
-
-def _shown(text: str) -> str:
-    """What a person wrote, without what stands before an `@` or behind a `?`."""
-    scheme, divider, rest = text.rpartition("://") if "://" in text else ("", "", text)
-    return repr(f"{scheme}{divider}{re.sub('[?].*', '?***', re.sub('.*@', '***@', rest))}")

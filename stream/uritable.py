@@ -15,23 +15,38 @@ class Row:
 
 
 SOURCES = (
-    Row("PATH", "street.mp4", "a video file"),
+    Row(
+        "PATH",
+        "street.mp4",
+        "a video file, or a pipe such as `<(…)`",
+    ),
     Row(
         "file://PATH?loop=1&realtime=1",
         "file:///videos/street.mp4?loop=1&realtime=1",
         "the same; `loop` starts again at its end, `realtime` plays at its own pace, dropping what comes too fast",
     ),
+    Row("-", "-", "a video that is piped into standard input"),
     Row(
         "rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH",
         "rtsp://user:secret@192.0.2.1/stream1?channel=1",
         "a network camera, RTP over TCP; the query belongs to the camera",
     ),
     Row("rtsp://HOST/PATH#udp", "rtsp://192.0.2.1/stream1#udp", "the same, RTP over UDP"),
-    Row("rtsps://HOST/PATH", "rtsps://192.0.2.1:322/stream1", "the same, over TLS"),
+    Row(
+        "rtsps://HOST/PATH",
+        "rtsps://192.0.2.1:322/stream1",
+        "the same, over TLS; most cameras sign their own certificates, so they are verified only where "
+        "`DEPTHCAST_CA_FILE` is set",
+    ),
     Row(
         "http://HOST/PATH, https://HOST/PATH",
         "http://192.0.2.1:8080/video.mjpg",
-        "motion JPEG or any video; what has a length is a file, what has none is live",
+        "motion JPEG or any video; what has an end is a file, what has none is live",
+    ),
+    Row(
+        "https://HOST/PATH#insecure",
+        "https://192.0.2.1/video.mjpg#insecure",
+        "the same, of a server whose certificate is not verified: cameras that sign their own",
     ),
     Row("/dev/videoN", "/dev/video0", "a camera of this machine (Linux)"),
     Row(

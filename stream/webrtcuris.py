@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote
 
 from stream.errors import UriError
+from stream.redact import redacted_url
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HTTP_PORT = 8080
@@ -80,7 +81,7 @@ def whip_publish(parts: SplitResult) -> WhipPublish:
         raise UriError(f"{parts.scheme}:// names no host: write {parts.scheme}://HOST[:PORT]/PATH")
     where = f"{place}{parts.path or '/'}"
     query = f"?{parts.query}" if parts.query else ""
-    shown = f"{parts.scheme}://{'***@' if login else ''}{where}{'?***' if query else ''}"
+    shown = redacted_url(f"{parts.scheme}://{login}{'@' if login else ''}{where}{query}")
     return WhipPublish(f"{_CARRIED_BY[parts.scheme]}://{where}{query}", shown, unquote(login) or None)
 
 

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.closing import Closing
 from engines.errors import StepError
 from engines.session import Cache, Image, StepPlan
 from engines.spec import VDA_WINDOW, Kind, ModelSpec, Pixels, Resample, Unit, WindowRule
@@ -57,8 +58,10 @@ def spec(
     )
 
 
-class FakeCache:
+class FakeCache(Closing):
     """One number per slot: the mean of the frame that was written there."""
+
+    closed = False
 
     def __init__(self, description: ModelSpec, batch: int) -> None:
         self._image: Image = np.zeros(description.image_shape(batch), description.pixels)
@@ -70,6 +73,9 @@ class FakeCache:
 
     def clear(self) -> None:
         self.features[:] = 0
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeSession:
@@ -214,6 +220,8 @@ class ListSource:
 
 class ListSink:
     """Keeps what it is given. fail_at: number of the write that raises `error`; close_error: raised by close."""
+
+    kind = "list"
 
     def __init__(
         self, fail_at: int | None = None, error: Exception | None = None, close_error: Exception | None = None

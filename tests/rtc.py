@@ -25,7 +25,7 @@ from stream.sinks.webrtc import Viewing, WebRtcSink
 from stream.sinks.whip import WhipPublishSink
 from stream.sources.paced import Paced
 from stream.sources.synthetic import SyntheticSource
-from stream.webrtc.corrections import Ice, Peer
+from stream.webrtc.corrections import Ice, IceServer, Peer
 from stream.webrtc.watch import watch
 from stream.webrtcuris import WhipPublish
 from tests.fakes import FakeSession
@@ -49,13 +49,14 @@ def shown(
     token: str | None = None,
     rate: int = 30,
     colormap: Colormap = Colormap.GRAYSCALE,
+    servers: tuple[IceServer, ...] = (),
 ) -> Iterator[Shown]:
     """The test scene beside its depth."""
     source = Paced(SyntheticSource(HEIGHT, WIDTH, Fraction(rate)))
     sink = WebRtcSink(source.info, Painter(source.info, colormap, side_by_side=True), LOOPBACK, viewing or Viewing())
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
     running = threading.Thread(target=run, args=(source, estimator.step, [sink]), kwargs={"stop": stop})
-    with serving(create_app(sessions_router("/whep/depth", sink.door, token)), "127.0.0.1", 0) as url:
+    with serving(create_app(sessions_router("/whep/depth", sink.door, token, servers)), "127.0.0.1", 0) as url:
         running.start()
         try:
             yield Shown(sink, f"{url}/whep/depth")

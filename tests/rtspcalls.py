@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -34,10 +35,12 @@ def served(
     port: int = 0,
     size: tuple[int, int] = (120, 160),
     unit: Unit = Unit.RELATIVE,
+    host: str = "127.0.0.1",
+    path: str = "/depth",
 ) -> Iterator[RtspServeSink]:
     """The test scene beside its depth, at 30 frames a second."""
     source = Paced(SyntheticSource(*size, Fraction(30)))
-    uri = RtspServe("127.0.0.1", port, "/depth", login)
+    uri = RtspServe(host, port, path, login)
     sink = RtspServeSink(uri, source.info, Painter(source.info, side_by_side=True), unit, limits or Limits())
     stop = threading.Event()
     estimator = DepthEstimator(FakeSession())
@@ -61,8 +64,10 @@ def numbers(port: int, transport: str = "tcp", count: int = 6, login: str = "") 
 class Caller:
     """A client that says exactly what it is told to."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 5)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection((host, port), 5)
+        self.body = b""
+        """Of the last answer."""
         self.session = ""
         self._sequence = 0
 
@@ -81,6 +86,10 @@ class Caller:
         self._socket.sendall(data)
         return self.head()
 
+    def send(self, data: bytes) -> None:
+        """Send bytes that are not answered, or whose answers are not looked at."""
+        self._socket.sendall(data)
+
     def head(self) -> str:
         """Packets before it are passed over."""
         data = b""
@@ -93,7 +102,7 @@ class Caller:
                 continue
             data += one
         if found := re.search(rb"Content-Length: (\d+)", data):
-            self._socket.recv(int(found[1]), socket.MSG_WAITALL)
+            self.body = self._socket.recv(int(found[1]), socket.MSG_WAITALL)
         return data.decode(errors="replace")
 
     def take(self, count: int) -> bytes:
@@ -113,10 +122,10 @@ class Caller:
 
 
 @contextmanager
-def calling(**how: Limits) -> Iterator[tuple[RtspServeSink, Callable[[], Caller]]]:
+def calling(**how: Any) -> Iterator[tuple[RtspServeSink, Callable[[], Caller]]]:
     callers: list[Caller] = []
 
-    with served(**how) as sink:  # type: ignore[arg-type]
+    with served(**how) as sink:
 
         def call() -> Caller:
             callers.append(Caller(sink.port))
@@ -129,7 +138,7 @@ def calling(**how: Limits) -> Iterator[tuple[RtspServeSink, Callable[[], Caller]
                 caller.close()
 
 
-def playing(caller: Caller) -> Caller:
-    assert "200 OK" in caller.ask("SETUP", "/depth/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=4-5")
-    assert "200 OK" in caller.ask("PLAY")
+def playing(caller: Caller, path: str = "/depth") -> Caller:
+    assert "200 OK" in caller.ask("SETUP", f"{path}/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=4-5")
+    assert "200 OK" in caller.ask("PLAY", path)
     return caller

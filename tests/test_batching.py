@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,13 +111,14 @@ def batched(
 
 def play(session: BatchedSession, rule: WindowRule, frames: int, first: int) -> list[float]:
     """Maps of a stream; each must be one number everywhere."""
-    cache, window, maps = session.new_cache(), FeatureWindow(rule), []
-    for t in range(frames):
-        cache.image[0] = first + t
-        depth = session.step(cache, [window.plan()])
-        assert depth.shape == (1, 14, 28)
-        assert (depth == depth[0, 0, 0]).all()
-        maps.append(float(depth[0, 0, 0]))
+    window, maps = FeatureWindow(rule), []
+    with session.new_cache() as cache:
+        for t in range(frames):
+            cache.image[0] = first + t
+            depth = session.step(cache, [window.plan()])
+            assert depth.shape == (1, 14, 28)
+            assert (depth == depth[0, 0, 0]).all()
+            maps.append(float(depth[0, 0, 0]))
     return maps
 
 
@@ -130,7 +130,6 @@ def test_streams_of_different_length_each_get_their_own_maps(rule: WindowRule) -
         played = [pool.submit(play, session, rule, n, first) for n, first in zip(lengths, firsts, strict=True)]
         for n, first, maps in zip(lengths, firsts, played, strict=True):
             assert maps.result(60) == [wanted_map(rule, t, first) for t in range(n)]
-        gc.collect()
         assert session.streams == 0
 
 
@@ -147,7 +146,6 @@ def test_frames_that_wait_together_share_a_run() -> None:
 def test_a_row_is_wiped_for_its_next_stream() -> None:
     with batched(1) as (session, _):
         assert play(session, MASKED, 10, 100)[0] == wanted_map(MASKED, 0, 100)
-        gc.collect()
         assert play(session, MASKED, 10, 500) == [wanted_map(MASKED, t, 500) for t in range(10)]
 
 
@@ -156,8 +154,9 @@ def test_more_streams_than_rows_is_one_clear_error() -> None:
         held = [session.new_cache(), session.new_cache()]
         with pytest.raises(EngineError, match="all 2 rows of this session are taken"):
             session.new_cache()
-        del held[0]
-        gc.collect()
+        held[0].close()
+        held[0].close()
+        assert session.streams == 1
         assert session.new_cache().row in (0, 1)
 
 
@@ -189,9 +188,28 @@ def test_a_wrong_plan_fails_alone(change: Callable[[StepPlan], list[StepPlan | N
         other = pool.submit(session.step, good, [FeatureWindow(MASKED).plan()])
         with pytest.raises(ValueError, match=message):
             session.step(bad, change(FeatureWindow(MASKED).plan()))
-        del bad
-        gc.collect()
+        bad.close()
         assert (other.result(60) == wanted_map(MASKED, 0, 100)).all()
+
+
+def test_streams_are_told_when_the_thread_that_runs_them_has_ended() -> None:
+    """Nobody may wait for a run that never comes."""
+
+    def clock() -> int:
+        if armed.is_set() and threading.current_thread().name == "batching":
+            raise OverflowError("the clock has run over")
+        return 0
+
+    armed, device = threading.Event(), FakeDevice()
+    with (
+        TensorRtSession(FakeNetwork(spec_of(MASKED), device), spec_of(MASKED), device) as session,
+        BatchedSession(session, 2, clock=clock) as shared,
+    ):
+        cache, plan = shared.new_cache(), FeatureWindow(MASKED).plan()
+        armed.set()
+        for expected in (OverflowError, EngineError):
+            with ThreadPoolExecutor(1) as pool, pytest.raises(expected):
+                pool.submit(shared.step, cache, [plan]).result(30)
 
 
 def test_a_failed_run_reaches_those_who_shared_it_and_they_can_start_again() -> None:
@@ -226,9 +244,26 @@ def test_one_stream_in_two_threads_is_the_callers_error() -> None:
             pass
         with pytest.raises(ValueError, match="a stream steps from one thread"):
             session.step(cache, [FeatureWindow(MASKED).plan()])
-        del idle
-        gc.collect()
+        idle.close()
         assert waiting.result(60).shape == (1, 14, 28)
+
+
+@pytest.mark.parametrize("part", ["decide", "map"])
+def test_an_error_of_the_thread_itself_reaches_those_who_wait(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may wait for a thread that has ended; nor for a map that the network did not give."""
+
+    def failing(*_: object) -> Verdict:
+        raise MemoryError("a fault")
+
+    with batched(1) as (session, _):
+        if part == "decide":
+            monkeypatch.setattr("stream.batching.decide", failing)
+        else:
+            monkeypatch.setattr(session._session, "step", lambda *_: None)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(session.step, session.new_cache(), [FeatureWindow(MASKED).plan()])
+            with pytest.raises((MemoryError, TypeError)):
+                waiting.result(60)
 
 
 def test_closing_ends_what_waits() -> None:
@@ -240,8 +275,23 @@ def test_closing_ends_what_waits() -> None:
         session.close()
         with pytest.raises(EngineError, match="closed while a frame waited"):
             waiting.result(60)
-        with pytest.raises(EngineError, match="this session is closed"):
+        with pytest.raises(EngineError, match="session of Toy is closed"):
             session.step(cache, [FeatureWindow(MASKED).plan()])
+
+
+def test_a_closed_stream_is_refused_and_its_waiting_frame_fails() -> None:
+    with batched(2) as (session, _), ThreadPoolExecutor(1) as pool:
+        cache, other = session.new_cache(), session.new_cache()
+        waiting = pool.submit(session.step, cache, [FeatureWindow(MASKED).plan()])
+        while not session._waiting:
+            pass
+        cache.close()
+        with pytest.raises(EngineError, match="closed while its frame waited"):
+            waiting.result(60)
+        with pytest.raises(EngineError, match="memory is closed"):
+            session.step(cache, [FeatureWindow(MASKED).plan()])
+        other.image[0] = 100
+        assert (session.step(other, [FeatureWindow(MASKED).plan()]) == wanted_map(MASKED, 0, 100)).all()
 
 
 def test_settings_are_checked() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream.calibration import read_camera
 from stream.camera import Camera, Intrinsics, Lens, LensModel
 from stream.errors import CameraError
+from stream.orientation import Orientation
 from stream.pointcloud import deprojected, projected, rays
 from stream.sources.file import FileSource
 from stream.undistort import Straightened, Straightener, bent
@@ -95,7 +96,7 @@ def test_a_field_of_view_is_that_of_the_sensor() -> None:
     lying = camera.at(480, 640)
     assert lying is not None
     assert (lying.fx, lying.cx, lying.cy) == pytest.approx((320, 319.5, 239.5))
-    standing = camera.at(640, 480, turned=90)
+    standing = camera.at(640, 480, Orientation.turn(90))
     assert standing is not None
     assert standing.fx == pytest.approx(320)
 
@@ -117,17 +118,25 @@ def test_resizing_keeps_every_ray_at_its_place_in_the_picture(
 
 
 @pytest.mark.parametrize("lens", [None, *LENSES], ids=str)
+@pytest.mark.parametrize("across", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_turning_moves_pixels_as_it_moves_the_picture(lens: Lens | None, degrees: int) -> None:
+def test_turning_and_mirroring_move_pixels_as_they_move_the_picture(
+    lens: Lens | None, degrees: int, across: bool
+) -> None:
     camera = replace(CAMERA, lens=lens)
     marked = np.zeros((48, 64), np.uint8)
     marked[9, 41] = 255
-    (row,), (column,) = np.nonzero(np.rot90(marked, degrees // 90))
+    upright = np.rot90(marked, degrees // 90)
+    if across:
+        upright = np.fliplr(upright)
+    (row,), (column,) = np.nonzero(upright)
     ray = rays(camera)[9, 41]
-    turned = camera.turned(degrees)
-    assert (turned.height, turned.width) == np.rot90(marked, degrees // 90).shape
+    turn = Orientation.turn(degrees)
+    oriented = camera.oriented(replace(turn, mirrored_across=turn.mirrored_across ^ across))
+    assert (oriented.height, oriented.width) == upright.shape
     quarter = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    x, y = projected(np.linalg.matrix_power(quarter, degrees // 90) @ ray, turned)
+    mirror = np.diag([-1.0, 1.0, 1.0]) if across else np.eye(3)
+    x, y = projected(mirror @ np.linalg.matrix_power(quarter, degrees // 90) @ ray, oriented)
     assert (float(x), float(y)) == pytest.approx((column, row), abs=1e-3)
 
 
@@ -177,7 +186,7 @@ def test_a_source_is_straightened_frame_by_frame() -> None:
 def test_a_file_tells_how_it_was_turned(tmp_path: Path, degrees: int) -> None:
     clip = write_video(tmp_path / "clip.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2, rotation=degrees)
     with FileSource(clip) as source:
-        assert source.info.turned == degrees
+        assert source.info.orientation == Orientation.turn(degrees)
         assert (source.info.height, source.info.width) == ((64, 48) if degrees else (48, 64))
 
 

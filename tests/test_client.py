@@ -21,7 +21,7 @@ from depthcast.client.wire import EventReader, base_of, content_of, headers_for,
 from depthcast.service.app import create_app
 from depthcast.service.hosted import jobs_router
 from depthcast.service.keys import Keys, new_key
-from depthcast.service.security import Protection, protect
+from depthcast.service.security import Protection
 from depthcast.service.server import serving
 from tests.served import DEADLINE_S, files_served, settings
 from tests.tiny import make_clip
@@ -38,9 +38,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service that asks for keys."""
-    app = create_app(jobs_router(settings(tmp_path_factory.mktemp("service"))))
     keys = Keys().with_key("ann", KEY).with_key("bo", KEY[::-1])
-    protect(app, Protection(lambda: keys))
+    jobs = jobs_router(settings(tmp_path_factory.mktemp("service")))
+    app = create_app(jobs, protection=Protection(lambda: keys))
     with serving(app, "127.0.0.1", 0) as url:
         yield url
 

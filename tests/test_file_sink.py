@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -23,8 +26,11 @@ from stream.errors import SinkError, SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, DisplayRange, Frame
 from stream.pipeline import run
+from stream.recorded import read
 from stream.sinks import Sink
 from stream.sinks.file import Gray16Sink, NpzSink, Resolution, VideoSink, fit_resolution, read_gray16
+from stream.sinks.stills import StillsSink
+from stream.sinks.unfinished import left_behind
 from stream.sources import SourceInfo
 from stream.sources.file import FileSource
 from stream.sources.synthetic import SyntheticSource
@@ -57,7 +63,7 @@ def times(frames: list[av.VideoFrame]) -> list[Fraction]:
 
 def run_file(source_path: Path, path: Path, *, max_frames: int | None = None, side_by_side: bool = False) -> VideoSink:
     with FileSource(source_path, max_frames) as source:
-        sink = VideoSink(path, source.info, Colormap.TURBO, side_by_side=side_by_side, source=source_path)
+        sink = VideoSink(path, source.info, Colormap.TURBO, side_by_side=side_by_side, sound=source.sound())
         run(source, DepthEstimator(FakeSession()).step, [sink])
     return sink
 
@@ -118,20 +124,46 @@ def test_sound_ends_where_the_pictures_were_cut_short(tmp_path: Path) -> None:
 
 
 def test_sound_stays_in_step_when_the_source_starts_late(tmp_path: Path) -> None:
-    source = write_video(tmp_path / "in.ts", gray_levels(30, 144, 176), codec="mpeg2video", sound_s=1)
+    source = write_video(
+        tmp_path / "in.ts", gray_levels(30, 144, 176), codec="mpeg2video", sound_s=1, sound_codec="ac3"
+    )
     first_sound = sound_of(source)[1][0][0] - times(pictures(source))[0]
     run_file(source, tmp_path / "out.mp4")
     out_first = sound_of(tmp_path / "out.mp4")[1][0][0] - times(pictures(tmp_path / "out.mp4"))[0]
     assert out_first == pytest.approx(first_sound, abs=0.002)
 
 
-def test_sound_that_cannot_be_read_is_left_out_with_a_note(tmp_path: Path) -> None:
-    info = SourceInfo(48, 64, Fraction(30), Fraction(1, 30), 1, None, False, True, "made up")
-    sink = VideoSink(tmp_path / "a.mp4", info, source=tmp_path / "gone.mp4")
-    write_all(sink, [np.ascontiguousarray(RAMP)])
-    assert sink.note is not None
-    assert "left out" in sink.note
-    assert (tmp_path / "a.mp4").exists()
+@pytest.mark.parametrize("codec", ["aac", "ac3", "pcm_s16le"])
+def test_pictures_reach_the_disk_before_sound_that_begins_late(tmp_path: Path, codec: str) -> None:
+    silent = write_video(tmp_path / "silent.mp4", gray_levels(20) * 3, time_base=Fraction(1, 5))
+    sounding = write_video(tmp_path / "in.mov", gray_levels(2), sound_s=1, sound_codec=codec)
+    source = tmp_path / "late.mov"
+    with av.open(str(silent)) as one, av.open(str(sounding)) as two, av.open(str(source), "w") as late:
+        pictures_in, sound_in = one.streams.video[0], two.streams.audio[0]
+        video, audio = late.add_stream_from_template(pictures_in), late.add_stream_from_template(sound_in)
+        for packet in one.demux(pictures_in):
+            if packet.dts is not None:
+                packet.stream = video
+                late.mux(packet)
+        for sounds in two.demux(sound_in):
+            if sounds.dts is not None and sounds.pts is not None:
+                shift = round(10 / sounds.time_base)
+                sounds.dts, sounds.pts, sounds.stream = sounds.dts + shift, sounds.pts + shift, audio
+                late.mux(sounds)
+    sizes: list[int] = []
+    with FileSource(source) as opened:
+        sink = VideoSink(tmp_path / "out.mp4", opened.info, sound=opened.sound())
+        part = tmp_path / "out.part.mp4"
+        estimator = DepthEstimator(FakeSession())
+        for each in opened:
+            sink.write(replace(estimator.step(each), depth=noise(each.index).depth))
+            sizes.append(part.stat().st_size)
+        sink.close()
+    assert sizes[10] < 1000 < sizes[50]
+    assert len(pictures(tmp_path / "out.mp4")) == 60
+    heard = sound_of(tmp_path / "out.mp4")[1]
+    assert heard[0][0] == pytest.approx(10, abs=0.05)
+    assert heard[-1][0] == pytest.approx(11, abs=0.1)
 
 
 def test_side_by_side_puts_the_original_on_the_left(tmp_path: Path) -> None:
@@ -273,14 +305,6 @@ def test_opening_fails_where_writing_is_forbidden(tmp_path: Path, name: str) -> 
         KINDS[name](tmp_path / name)
 
 
-def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
-    source = write_video(tmp_path / "a.mp4", gray_levels(3))
-    before = source.read_bytes()
-    with pytest.raises(SinkError, match="input itself"):
-        VideoSink(source, INFO, source=source)
-    assert source.read_bytes() == before
-
-
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Stands in for a full disk: larger files fail to grow."""
@@ -292,22 +316,117 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def noise(index: int) -> DepthFrame:
+    depth = np.random.default_rng(index).random((48, 64), np.float32)
+    plain = depth_frame(depth, index)
+    return DepthFrame(plain.frame, depth, plain.unit, DisplayRange(0, 1), True)
+
+
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("size", [4096, 40_000])
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, name: str, size: int) -> None:
-    rng = np.random.default_rng(0)
-
-    def noisy(depth: NDArray[np.float32]) -> DepthFrame:
-        plain = depth_frame(depth)
-        return DepthFrame(plain.frame, depth, plain.unit, DisplayRange(0, 1), True)
-
+def test_a_disk_that_is_full_at_once_is_one_clear_error_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     sink = KINDS[name](tmp_path / name)
-    with files_of_at_most(size), pytest.raises(SinkError, match="cannot write"):  # noqa: PT012 -- any of them may
-        for _ in range(30):
-            sink.write(noisy(rng.random((48, 64), np.float32)))
+    with files_of_at_most(4096), pytest.raises(SinkError, match="as large as it may become"):  # noqa: PT012
+        for index in range(60):
+            sink.write(noise(index))
         sink.close()
     sink.abort()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "at_least"), [("a.mp4", 100_000, 30), ("a.mkv", 100_000, 12), ("a.npz", 99_000, 8)]
+)
+def test_a_disk_that_fills_up_leaves_what_was_recorded(
+    tmp_path: Path, name: str, size: int, at_least: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = KINDS[name](tmp_path / name)
+    part = name.replace(".", ".part.")
+    with files_of_at_most(size), pytest.raises(SinkError, match=f"recorded until then is in {part}"):  # noqa: PT012
+        for index in range(600):
+            sink.write(noise(index))
+    sink.abort()
+    assert os.listdir(tmp_path) == [part]
+    if name == "a.mp4":
+        seen = times(pictures(tmp_path / part))
+    else:
+        back = list(read(tmp_path / part))
+        seen = [one.time_s for one in back]
+        np.testing.assert_allclose(back[-1].depth, noise(len(back) - 1).depth, atol=1e-4)
+        assert f"{part} was cut off while it was recorded: it holds {len(back)} whole maps" in caplog.text
+    assert len(seen) >= at_least
+    assert [round(time * 30) for time in seen] == list(range(len(seen)))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_disk_that_fills_up_while_the_end_is_written_leaves_what_was_recorded(tmp_path: Path, name: str) -> None:
+    sink = KINDS[name](tmp_path / name)
+    for index in range(100):
+        sink.write(noise(index))
+    part = tmp_path / name.replace(".", ".part.")
+    with files_of_at_most(part.stat().st_size), pytest.raises(SinkError, match="recorded until then is in"):
+        sink.close()
+    sink.abort()
+    assert os.listdir(tmp_path) == [part.name]
+    if name == "a.mp4":
+        assert times(pictures(part)) == [Fraction(index, 30) for index in range(len(pictures(part)))]
+        assert len(pictures(part)) >= 30
+    else:
+        assert len(list(read(part))) >= 96
+
+
+def test_the_index_stands_first_unless_the_source_is_live(tmp_path: Path) -> None:
+    for live in (False, True):
+        sink = VideoSink(tmp_path / "a.mp4", replace(INFO, live=live))
+        for index in range(70):
+            sink.write(noise(index))
+        sink.close()
+        data = (tmp_path / "a.mp4").read_bytes()
+        assert (data.index(b"moov") > data.index(b"mdat")) == live
+        assert b"moof" not in data[: data.index(b"mdat")]
+        assert times(pictures(tmp_path / "a.mp4")) == [Fraction(index, 30) for index in range(70)]
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            assert container.streams.video[0].frames == 70
+
+
+def test_without_room_for_moving_its_index_a_video_is_complete_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_source: BinaryIO, target: BinaryIO) -> None:
+        target.write(b"some of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stream.sinks.video.index_first", full)
+    write_all(VideoSink(tmp_path / "a.mp4", INFO), [np.ascontiguousarray(RAMP)] * 40)
+    assert os.listdir(tmp_path) == ["a.mp4"]
+    assert len(pictures(tmp_path / "a.mp4")) == 40
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "深"])
+@pytest.mark.parametrize("name", KINDS)
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path, name: str, letter: str) -> None:
+    for size in (*range(238, 256), 256, 300):
+        stem = (letter * size).encode()[: size - 4].decode("utf-8", "ignore")
+        path = tmp_path / f"{'x' * (size - 4 - len(stem.encode()))}{stem}{name[1:]}"
+        assert len(path.name.encode()) == size
+        if size > 255:
+            with pytest.raises(SinkError, match="at most 255"):
+                KINDS[name](path)
+            continue
+        write_all(KINDS[name](path), [np.ascontiguousarray(RAMP)])
+        assert os.listdir(tmp_path) == [path.name]
+        path.unlink()
+
+
+def test_an_older_part_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.part.mp4").write_bytes(b"of a dead run")
+    assert left_behind(tmp_path / "a.mp4") == [tmp_path / "a.part.mp4"]
+    sink = VideoSink(tmp_path / "a.mp4", INFO)
+    sink.write(noise(0))
+    assert sorted(os.listdir(tmp_path)) == ["a.part-2.mp4", "a.part.mp4"]
+    assert left_behind(tmp_path / "a.mp4") == [tmp_path / "a.part.mp4"]
+    sink.close()
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "a.part.mp4"]
+    assert (tmp_path / "a.part.mp4").read_bytes() == b"of a dead run"
 
 
 def test_a_stopped_run_leaves_playable_files(tmp_path: Path) -> None:
@@ -324,3 +443,22 @@ def test_a_stopped_run_leaves_playable_files(tmp_path: Path) -> None:
     assert len(pictures(tmp_path / "a.mp4")) == stats.frames_out >= 6
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["shape"][0] == stats.frames_out
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "深"])
+def test_numbered_pictures_may_have_long_names(tmp_path: Path, letter: str) -> None:
+    folder = tmp_path
+    for size in range(230, 258):
+        stem = (letter * size).encode()[: size - 8].decode("utf-8", "ignore")
+        path = folder / f"{'x' * (size - 8 - len(stem.encode()))}{stem}%04d.png"
+        index = path.name.replace("%04d.png", "frames.jsonl")
+        if max(size, len(index.encode())) > 255:
+            with pytest.raises(SinkError, match="at most 255"):
+                StillsSink(path)
+            assert not list(folder.iterdir())
+            continue
+        write_all(StillsSink(path), [np.ascontiguousarray(RAMP)])
+        assert sorted(os.listdir(folder)) == sorted([path.name % 0, index])
+        assert len(list(read(path))) == 1
+        for one in folder.iterdir():
+            one.unlink()

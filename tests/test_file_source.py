@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.preprocess import to_rgb
-from stream.sources.file import FileSource, _Clock
+from stream.sources.file import FileSource
+from stream.sources.times import FileClock
 from tests.videos import gray_levels, write_sound, write_video
 
 
@@ -143,7 +144,7 @@ def test_output_fps_never_repeats_frames(tmp_path: Path) -> None:
     ],
 )
 def test_times_always_rise(given: list[int | None], mended: list[int]) -> None:
-    clock = _Clock(origin=0, step=10, longest=1000)
+    clock = FileClock(origin=0, step=10, longest=1000)
     assert [clock.mended(pts) for pts in given] == mended
 
 

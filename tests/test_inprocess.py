@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,38 @@ def test_a_camera_that_hangs_is_stale_until_it_is_back(network: Path) -> None:
         assert stale.frame.captured_ns > fresh.frame.captured_ns
         assert stale.frame.pts > fresh.frame.pts
         assert back.frame.captured_ns > stale.frame.captured_ns
+
+
+def test_a_reader_is_closed_while_its_camera_sends_nothing(network: Path) -> None:
+    with MjpegCamera([jpeg(image) for image in gray_levels(5)]) as camera:
+        stream = depthcast.open(camera.url, checkpoint=network, stale_after_s=5)
+        frames = iter(stream)
+        next(frames)
+        camera.hung.set()
+        stream.close()
+        assert not [one for one in threading.enumerate() if one.name == "capture"]
+        assert next((frame for frame in frames if not frame.stale), None) is None
+
+
+def test_a_closed_reader_reads_no_further(tmp_path: Path, network: Path) -> None:
+    """Its file is closed, and FFmpeg must not be asked for more of it."""
+    clip = make_clip(tmp_path / "clip.mkv", frames=9)
+    for source in (str(clip), f"file://{clip}?realtime=1", f"file://{clip}?loop=1", f"file://{clip}?loop=1&realtime=1"):
+        stream = depthcast.open(source, checkpoint=network)
+        frames = iter(stream)
+        next(frames)
+        stream.close()
+        assert len(list(frames)) <= 1
+
+
+def test_a_slow_source_is_no_pause(tmp_path: Path, network: Path) -> None:
+    """At a frame in two seconds the second one is two seconds behind the first."""
+    slow = make_clip(tmp_path / "slow.mkv", frames=4, rate=Fraction(1, 2))
+    with depthcast.open(slow, checkpoint=network, scene_cut=False) as stream:
+        assert [depth.reset for depth in stream] == [True, False, False, False]
+    assert [depth.reset for depth in depthcast.estimate(slow, checkpoint=network, scene_cut=False)] == [
+        True, False, False, False,
+    ]  # fmt: skip
 
 
 def test_a_file_at_its_own_pace_ends(tmp_path: Path, network: Path) -> None:

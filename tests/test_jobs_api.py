@@ -206,6 +206,20 @@ def chunks_of(url: httpx.URL, path: str) -> Generator[bytes, None, None]:
             read.readline()
 
 
+def test_one_client_does_not_take_the_places_of_all_listeners(here: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("depthcast.service.api.events._MOST_OF_ONE", 2)
+    with here.http.stream("GET", "/api/events") as first, here.http.stream("GET", "/api/events") as second:
+        told = [one.iter_raw() for one in (first, second)]
+        assert [next(one) for one in told] == [b": keep-alive\n\n"] * 2
+        refused = here.http.get("/api/events")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "15")
+        (client,) = {one.client for one in here.jobs.bus._subscriptions}
+        assert (here.jobs.bus.of(client), here.jobs.bus.of("another")) == (2, 0)
+    until(lambda: here.jobs.bus.of(client), lambda count: count == 0)
+    with here.http.stream("GET", "/api/events") as third:
+        assert third.status_code == 200
+
+
 def test_events_are_what_line_readers_need(here: Service, video_url: str) -> None:
     chunks = chunks_of(here.http.base_url, "/api/events")
     head, seen = next(chunks).lower(), b""

@@ -57,18 +57,17 @@ def worker_of(here: Service, generation_id: str) -> int:
     return pid
 
 
-def test_cancelling_ends_the_work_within_a_second(clips: str, tmp_path: Path) -> None:
+def test_cancelling_ends_the_work(clips: str, tmp_path: Path) -> None:
     with service(settings(tmp_path)) as here:
         (running,), (waiting,) = (
             here.enqueue(video_url=f"{clips}/long.mp4"),
             here.enqueue(video_url=f"{clips}/short.mp4"),
         )
         pid = worker_of(here, running)
-        began_s = time.monotonic()
         here.http.delete(f"/api/ai/queue/{running}")
         assert here.get(running)["status"] == "cancelled"
         until(lambda: is_running(pid), lambda running: not running)
-        assert time.monotonic() - began_s < 1
+        assert not here.jobs.folders.video(running).exists()
         row = here.get(running)
         assert (row["result_url"], row["error_message"]) == (None, None)
         assert row["completed_at"] is not None

@@ -75,8 +75,8 @@ def test_a_real_measurement(transport: str, capsys: pytest.CaptureFixture[str]) 
     assert status_of(["latency", *words]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["transport"] == transport
-    assert 3 <= found["frames"] <= 11
-    assert 0 < found["total"]["p50_ms"] < 5000
+    assert found["frames"] > 0
+    assert found["total"]["p50_ms"] > 0
     assert found["stages"][1]["p50_ms"] > 0
 
 

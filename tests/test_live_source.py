@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import threading
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,9 +17,11 @@ from depthcast.sources import opened_source
 from stream.errors import SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
+from stream.orientation import Orientation
 from stream.pipeline import run
 from stream.sources.choose import address_of, open_source
-from stream.sources.live import Address, LiveSource
+from stream.sources.connection import Address
+from stream.sources.live import LiveSource
 from stream.uris import CameraIn, HttpIn, Remote, RtspIn, parse_source
 from tests.cameras import MjpegCamera, jpeg
 from tests.certificates import self_signed
@@ -94,25 +95,24 @@ def test_an_absent_camera_is_refused_in_words_without_its_password() -> None:
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_camera_that_sends_nothing_is_refused_in_time() -> None:
+def test_a_camera_that_sends_nothing_is_refused() -> None:
     with MjpegCamera(SMALL) as camera:
         camera.hung.set()
-        began = time.monotonic()
         with pytest.raises(SourceError):
             source_of(camera, timeout_s=0.3)
-        assert time.monotonic() - began < 5
 
 
 def test_close_ends_the_iteration_while_the_camera_hangs() -> None:
-    with MjpegCamera(SMALL) as camera, source_of(camera, timeout_s=2) as source:
+    """The source's own patience is far longer than a test may take."""
+    with MjpegCamera(SMALL) as camera, source_of(camera, timeout_s=600) as source:
         frames = iter(source)
         next(frames)
         camera.hung.set()
-        threading.Timer(0.1, source.close).start()
-        began = time.monotonic()
+        closing = threading.Timer(0.1, source.close)
+        closing.start()
         for _ in frames:
             pass
-        assert time.monotonic() - began < 1.5
+        closing.join()
 
 
 def test_while_the_camera_is_away_the_last_map_is_held_and_marked() -> None:
@@ -149,24 +149,20 @@ def test_while_the_camera_is_away_the_last_map_is_held_and_marked() -> None:
     assert not sink.taken[-1].stale
 
 
-def test_stop_ends_a_run_whose_camera_is_away_within_a_second() -> None:
+def test_stop_ends_a_run_whose_camera_is_away() -> None:
+    """The camera never comes back, so that nothing else ends it."""
     camera = MjpegCamera(SMALL)
     stop, estimator = threading.Event(), DepthEstimator(FakeSession())
-    ended: list[float] = []
-
-    def end() -> None:
-        ended.append(time.monotonic())
-        stop.set()
 
     def stepped(frame: Frame) -> DepthFrame:
         if not camera.ended.is_set():
             camera.close()
-            threading.Timer(0.3, end).start()
+            threading.Timer(0.3, stop.set).start()
         return estimator.step(frame)
 
     with source_of(camera) as source:
         run(source, stepped, [ListSink()], stop=stop)
-        assert time.monotonic() - ended[0] < 1
+    assert stop.is_set()
 
 
 def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
@@ -191,7 +187,7 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
             frames = list(source)
             assert not source.info.live
             assert source.info.duration_s == pytest.approx(0.4, abs=0.05)
-            assert (source.info.turned, source.info.height, source.info.width) == (90, 64, 48)
+            assert (source.info.orientation, source.info.height, source.info.width) == (Orientation.turn(90), 64, 48)
     finally:
         server.shutdown()
         serving.join()
@@ -203,13 +199,15 @@ def test_a_file_on_a_web_server_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_motion_jpeg_over_https_whose_certificate_nobody_has_signed(tmp_path: Path) -> None:
-    """That is how most cameras do it; it is not checked."""
-    with MjpegCamera(SMALL, certificate=self_signed(tmp_path)) as camera, source_of(camera) as source:
+    with MjpegCamera(SMALL, certificate=self_signed(tmp_path)) as camera:
         assert camera.url.startswith("https://")
-        assert [(frame.height, frame.width) for frame, _ in zip(source, range(3), strict=False)] == [(48, 64)] * 3
+        with pytest.raises(SourceError, match=r"certificate .#insecure behind the address accepts any"):
+            open_source(parse_source(camera.url))
+        with open_source(parse_source(f"{camera.url}#insecure")) as source:
+            assert [(frame.height, frame.width) for frame, _ in zip(source, range(3), strict=False)] == [(48, 64)] * 3
 
 
-def test_a_certificate_is_checked_where_it_is_said_whom_to_trust(tmp_path: Path) -> None:
+def test_it_can_be_said_whom_to_trust(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     own, other = self_signed(tmp_path), self_signed(tmp_path / "other")
     with MjpegCamera(SMALL, certificate=own) as camera:
@@ -226,8 +224,7 @@ def test_whom_to_trust_is_a_setting(tmp_path: Path) -> None:
     with MjpegCamera(SMALL, certificate=own) as camera:
         with opened_source(parse_source(camera.url), settings, print, HttpPorts()) as source:
             assert source.info.height == 48
-        address = address_of(HttpIn(Remote("https", "h", None, "/")), 5, settings.authorities)
-        assert dict(address.options)["tls_verify"] == "1"
+        assert settings.authorities == own
     with pytest.raises(UsageError, match="DEPTHCAST_CA_FILE names a file, there is none at"):
         Settings.from_environment(environment | {"DEPTHCAST_CA_FILE": str(tmp_path / "none.pem")})
 
@@ -258,6 +255,28 @@ def test_ffmpeg_is_told_transport_and_time_limits(fragment: str, transport: str)
     assert (options["probesize"], options["analyzeduration"]) == ("32", "0")
     assert "fflags" not in options
     assert "u:p" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "authorities", "verified"),
+    [
+        ("https://h/x", None, True),
+        ("https://h/x", Path("own.pem"), True),
+        ("https://h/x#insecure", Path("own.pem"), False),
+        ("http://h/x", None, True),
+        ("rtsps://h/x", None, False),
+        ("rtsps://h/x", Path("own.pem"), True),
+        ("rtsps://h/x#insecure", Path("own.pem"), False),
+    ],
+)
+def test_who_is_verified(text: str, authorities: Path | None, verified: bool) -> None:
+    """http:// too: a redirect or a playlist may lead to https://."""
+    uri = parse_source(text)
+    assert isinstance(uri, HttpIn | RtspIn)
+    options = dict(address_of(uri, 5, authorities).options)
+    assert options.get("tls_verify") == ("1" if verified else None)
+    if verified and authorities is not None:
+        assert options["ca_file"] == "own.pem"
 
 
 def test_nothing_on_the_web_may_lead_to_a_file_of_this_machine() -> None:

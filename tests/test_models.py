@@ -11,10 +11,11 @@ from depthcast.errors import DepthcastError, ModelError, UsageError
 from depthcast.exports import Form, export_to
 from depthcast.gpu import Accelerator
 from depthcast.models import MODELS, find
-from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, is_stretched, plan, stored_network
+from depthcast.plan import Engine, Machine, Mode, Precision, Wanted, plan, stored_network
 from depthcast.settings import Settings
 from engines.backend import Backend
 from engines.errors import EngineUnavailable
+from stream.shape import is_stretched
 from tests.fake_device import FakeDevice
 from tests.tiny import tiny_network
 

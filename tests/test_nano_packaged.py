@@ -31,9 +31,6 @@ def test_a_file_whose_last_layer_has_no_cap_is_told_from_one_that_has(tmp_path: 
     onnx.save(traced(network), tmp_path / "new.onnx")
     again, image = packaged_network(tmp_path / "new.onnx"), torch.randn(1, 3, 64, 64)
     assert not again.decoder.capped
-    assert packaged_network(PACKAGED_NANO).decoder.capped == any(
-        node.op_type == "Clip" and "decoder" in node.name for node in onnx.load(PACKAGED_NANO).graph.node
-    )
     with torch.no_grad():
         torch.testing.assert_close(again.forward_image(image), network.forward_image(image), rtol=2e-2, atol=2e-2)
 

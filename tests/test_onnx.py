@@ -101,16 +101,16 @@ def test_one_slot_a_frame_is_written_and_nothing_moves(tiny_step: Path) -> None:
     images = normalised(golden("stream_vits_70x98")["frames"][:3])
     with OnnxSession(tiny_step) as session:
         cache, window = session.new_cache(), FeatureWindow(session.spec.window)
-        addresses = [array.ctypes.data for array in cache.caches]
+        addresses = [array.ctypes.data for array in cache.memory.caches]
         for t, image in enumerate(images):
-            before = [array.copy() for array in cache.caches]
+            before = [array.copy() for array in cache.memory.caches]
             cache.image[0] = image
             session.step(cache, [window.plan()])
             if t:
-                for old, array in zip(before, cache.caches, strict=True):
+                for old, array in zip(before, cache.memory.caches, strict=True):
                     changed = {int(slot) for slot in np.nonzero((old != array).any(axis=(0, 1, 3)))[0]}
                     assert changed == {t}
-        assert [array.ctypes.data for array in cache.caches] == addresses
+        assert [array.ctypes.data for array in cache.memory.caches] == addresses
 
 
 def test_float16_stream_stays_within_one_percent_of_the_golden(small_half_step: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_window_in_bfloat16(tmp_path: Path) -> None:
 def test_a_failing_step_is_one_clear_error(tiny_step: Path) -> None:
     with OpenVinoSession(tiny_step) as session:
         cache, plan = session.new_cache(), FeatureWindow(session.spec.window).plan()
-        cache.request.set_tensor("mask", openvino.Tensor(np.zeros((3, cache.mask.shape[1]), np.float32)))
+        cache.request.set_tensor("mask", openvino.Tensor(np.zeros((3, cache.memory.mask.shape[1]), np.float32)))
         with pytest.raises(StepError, match="openvino failed in a step of VDA-Tiny"):
             session.step(cache, [plan])
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from stream.pacing import TICKS_PER_S, LiveClock, Pace, Rhythm, wait_before_try_s
+from stream.pacing import TICKS_PER_S, LiveClock, Pace, Rhythm, has_end, wait_before_try_s
 from stream.sources.choose import open_source
 from stream.sources.limited import Limited
 from stream.sources.paced import Looped, Paced
@@ -74,6 +76,72 @@ def test_a_new_connection_goes_on_where_the_time_is() -> None:
 def test_frames_without_a_time_take_the_moment_they_came() -> None:
     clock = LiveClock()
     assert [clock.pts(None, 1 + 0.1 * n) for n in range(3)] == [0, ticks(0.1), ticks(0.2)]
+
+
+HOUR_S = 3600
+
+
+@pytest.mark.parametrize("ppm", [100, -100, 500, -500])
+def test_a_clock_that_runs_otherwise_than_ours_is_steered_without_a_leap(ppm: int) -> None:
+    """Two days at a frame a second, each up to 0.2 s late: 100 ppm are off by a second every 2.8 hours."""
+    clock, jitter, camera_s, gaps = LiveClock(), random.Random(1), 7.0, set[int]()
+    last, delays_s = 0, []
+    for number in range(48 * HOUR_S):
+        late_s = 0.2 * jitter.random() if number else 0.0
+        pts = clock.pts(camera_s, 50 + number + late_s)
+        delays_s.append(pts / TICKS_PER_S - number)
+        gaps.add(pts - last)
+        last, camera_s = pts, camera_s + (1 + ppm / 1e6)
+    gaps.discard(0)  # Of the first frame.
+    # The camera's own steps, but for what is steered: half a per cent at most, once; later as much as it drifts.
+    assert min(gaps) >= ticks(0.994)
+    assert max(gaps) <= ticks(1.006)
+    assert max(map(abs, delays_s)) < 0.1
+
+
+def test_a_leap_is_mended_at_once_also_after_a_day_of_drift() -> None:
+    clock, camera_s = LiveClock(), 0.0
+    for number in range(24 * HOUR_S):
+        clock.pts(camera_s, float(number))
+        camera_s += 1.0001
+    before = clock.pts(camera_s, 24 * HOUR_S)
+    assert clock.pts(camera_s + 5000, 24 * HOUR_S + 1) - before == pytest.approx(ticks(1), abs=ticks(0.01))
+    assert clock.pts(camera_s + 5001, 24 * HOUR_S + 2) - before == pytest.approx(ticks(2), abs=ticks(0.01))
+    assert clock.pts(3.0, 24 * HOUR_S + 3) - before == pytest.approx(ticks(3), abs=ticks(0.01))
+
+
+def test_a_first_frame_that_came_late_is_no_delay_for_ever() -> None:
+    clock = LiveClock()
+    pts = [clock.pts(float(n), n + (0.8 if n == 0 else 0.0)) for n in range(1200)]
+    assert all(a < b for a, b in pairwise(pts))
+    # Ours counts from the moment when the first one came.
+    assert pts[-1] / TICKS_PER_S - (1199 - 0.8) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("played_s", "open_s", "looked_s", "verdict"),
+    [
+        (0.04, 0.3, 0.0, None),  # one packet tells nothing
+        (30.0, 0.4, 0.1, True),  # a file comes as fast as it can
+        (8.0, 4.0, 0.3, None),  # what was kept by the server and received while opening comes at once
+        (8.5, 4.5, 1.1, False),  # and no more than that
+        (2.5, 2.8, 0.3, False),
+        (9.0, 1.3, 1.0, True),  # a file over a line of seven times its rate
+    ],
+)
+def test_a_stream_of_unknown_length_is_known_by_its_pace(
+    played_s: float, open_s: float, looked_s: float, verdict: bool | None
+) -> None:
+    assert has_end(played_s, open_s, looked_s) is verdict
+
+
+def test_pace_starts_anew_where_the_times_leap() -> None:
+    pace = Pace(longest_s=30)
+    pace.delay_s(10.0, 100.0)
+    assert pace.delay_s(20.0, 100.0) == pytest.approx(10)
+    assert pace.delay_s(9000.0, 110.0) == 0
+    assert pace.delay_s(9000.5, 110.0) == pytest.approx(0.5)
+    assert pace.delay_s(3.0, 110.5) == 0
 
 
 class Time:

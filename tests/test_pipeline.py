@@ -8,19 +8,21 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
 
 from engines.errors import StepError
+from stream import pipeline
 from stream.controls import Controls, steered
-from stream.errors import SinkError, SourceError
+from stream.errors import CutRecordingError, SinkError, SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
 from stream.offline import offline
 from stream.pipeline import OverFrames, run
 from stream.sinks import NullSink, Sink
+from stream.sources import SourceInfo
 from stream.sources.synthetic import SyntheticSource
 from stream.stats import Stats
 from tests.fakes import FakeSession, FakeWindowSession, ListSink, ListSource, clip
@@ -54,7 +56,7 @@ def test_every_frame_reaches_every_sink_in_order() -> None:
         assert not sink.aborted
     assert (stats.frames_in, stats.frames_out, stats.dropped, stats.resets) == (40, 40, 0, 1)
     assert {stage.name for stage in stats.stages} == {
-        "capture", "preprocess", "infer", "postprocess", "ListSink", "ListSink 2", "NullSink 3",
+        "capture", "preprocess", "infer", "postprocess", "list", "list 2", "null",
     }  # fmt: skip
     assert [age.count for age in stats.ages] == [40, 40, 40]
     assert stats.fps > 0
@@ -107,6 +109,14 @@ def test_an_error_while_closing_aborts_the_sinks_not_yet_closed() -> None:
         run(ListSource(clip(3)), step().step, sinks)
     assert [sink.closed for sink in sinks] == [True, False, False]
     assert [sink.aborted for sink in sinks] == [False, True, True]
+
+
+def test_a_recording_that_a_full_disk_ends_is_kept_and_the_others_are_finished() -> None:
+    full = CutRecordingError("cannot write a.mkv: the disk is full", "a.part.mkv")
+    sinks = [ListSink(), ListSink(fail_at=3, error=full, close_error=full)]
+    with pytest.raises(CutRecordingError, match=r"until then is in a\.part\.mkv"):
+        run(ListSource(clip(12)), DepthEstimator(FakeSession()).step, sinks)
+    assert [(sink.closed, sink.aborted) for sink in sinks] == [(True, False), (False, True)]
 
 
 def test_an_interrupt_in_the_calling_thread_aborts() -> None:
@@ -169,6 +179,226 @@ def test_live_frames_are_dropped_when_the_estimate_is_slow() -> None:
     assert stats.frames_in == 30
     assert stats.dropped >= 28
     assert indices(sink)[-1] == 29
+
+
+class Away(ListSource):
+    """A live source that has gone after its last frame: it sends nothing more, and does not end until it is closed."""
+
+    def __init__(self, frames: Sequence[Frame], live: bool = True) -> None:
+        super().__init__(frames, live)
+        self.left = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from super().__iter__()
+        self.left.wait(30)
+
+    def close(self) -> None:
+        super().close()
+        self.left.set()
+
+
+class FailsOn(ListSink):
+    """Fails at the first held map, or at the first frame."""
+
+    def __init__(self, stale: bool) -> None:
+        super().__init__()
+        self._stale = stale
+
+    def write(self, depth_frame: DepthFrame) -> None:
+        if depth_frame.stale is self._stale:
+            raise SinkError("disk full")
+        super().write(depth_frame)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_sink_that_fails_while_the_camera_is_away_ends_the_run(stale: bool) -> None:
+    source, sinks = Away(clip(2)), [ListSink(), FailsOn(stale)]
+    with pytest.raises(SinkError, match="disk full"):
+        run(source, step().step, sinks, stale_after_s=0.01)
+    assert source.closed
+    assert all(sink.aborted and not sink.closed for sink in sinks)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_whoever_is_told_the_figures_may_fail_while_the_camera_is_away(error: BaseException) -> None:
+    def told(stats: Stats) -> None:
+        if stats.held:
+            raise error
+
+    source, sink = Away(clip(2)), ListSink()
+    with pytest.raises(type(error)):
+        run(source, step().step, [sink], progress=told, stale_after_s=0.01)
+    assert source.closed
+    assert sink.aborted
+
+
+def test_a_sink_that_fails_in_a_pause_ends_the_run() -> None:
+    controls, source = Controls(), Away(clip(1))
+
+    class Pausing(FailsOn):
+        def write(self, depth_frame: DepthFrame) -> None:
+            controls.paused = True
+            super().write(depth_frame)
+
+    with pytest.raises(SinkError):
+        run(source, step().step, [Pausing(stale=True)], stale_after_s=0.01, controls=controls)
+    assert source.closed
+
+
+def test_an_estimate_that_fails_leaves_its_camera() -> None:
+    def fails(_: Frame) -> DepthFrame:
+        raise ZeroDivisionError
+
+    source = Away(clip(1))
+    with pytest.raises(ZeroDivisionError):
+        run(source, fails, [ListSink()])
+    assert source.closed
+
+
+def test_an_interrupt_while_the_sinks_finish_undoes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second Ctrl-C comes when a sink takes long with its last frame."""
+    writing, released = threading.Event(), threading.Event()
+
+    class Slow(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            writing.set()
+            released.wait(30)
+            super().write(depth_frame)
+
+    wait_for = pipeline._Run._wait_for
+    calls: list[int] = []
+
+    def interrupted(self: pipeline._Run, workers: Sequence[threading.Thread]) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            assert writing.wait(30)
+            raise KeyboardInterrupt
+        released.set()
+        wait_for(self, workers)
+
+    monkeypatch.setattr(pipeline._Run, "_wait_for", interrupted)
+    sink = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        run(ListSource(clip(1)), step().step, [sink])
+    assert (sink.closed, sink.aborted, len(calls)) == (False, True, 2)
+
+
+def test_a_sink_that_hangs_is_left_behind_when_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_LEAVE_S", 0.05)
+    writing, released = threading.Event(), threading.Event()
+
+    class Hanging(ListSink):
+        def write(self, _: DepthFrame) -> None:
+            writing.set()
+            released.wait(30)
+
+    class Fails(ListSink):
+        def write(self, _: DepthFrame) -> None:
+            assert writing.wait(30)
+            raise SinkError("disk full")
+
+    hanging, fails = Hanging(), Fails()
+    with pytest.raises(SinkError, match="disk full"):
+        run(Away(clip(1)), step().step, [hanging, fails])
+    assert fails.aborted
+    assert not hanging.aborted, "another thread is still writing it"
+    (writer,) = [one for one in threading.enumerate() if one.name == "Hanging"]
+    assert writer.daemon
+    released.set()
+    writer.join()
+
+
+def test_stop_ends_a_run_whose_file_waits_for_its_writer() -> None:
+    source, stop = Away(clip(3), live=False), threading.Event()
+
+    class Stopping(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            super().write(depth_frame)
+            if depth_frame.frame.index == 2:
+                stop.set()
+
+    sink = Stopping()
+    stats = run(source, step().step, [sink], stop=stop)
+    assert (stats.frames_out, indices(sink), sink.closed) == (3, [0, 1, 2], True)
+    assert "capture" not in [one.name for one in threading.enumerate()]
+
+
+def test_a_sink_that_cannot_be_undone_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(ListSink):
+        def abort(self) -> None:
+            raise OSError("read-only file system")
+
+    last = ListSink()
+    with pytest.raises(SinkError, match="disk full"):
+        run(ListSource(clip(3)), step().step, [ListSink(fail_at=0, error=SinkError("disk full")), Stuck(), last])
+    assert last.aborted
+    assert "read-only file system" in caplog.text
+
+
+def test_a_limited_live_run_gives_every_sink_exactly_so_many_frames() -> None:
+    """The source is faster than the estimate, and one sink is behind: it loses some of what the other one gets."""
+    left, ahead = threading.Event(), threading.Event()
+
+    class Quick(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            super().write(depth_frame)
+            if len(self.taken) == 10:
+                ahead.set()
+
+    class Behind(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            assert ahead.wait(30)
+            super().write(depth_frame)
+
+    class Live(SyntheticSource):
+        @property
+        def info(self) -> SourceInfo:
+            return replace(super().info, live=True)
+
+        def __iter__(self) -> Iterator[Frame]:
+            return takewhile(lambda _: not left.is_set(), super().__iter__())
+
+        def close(self) -> None:
+            left.set()
+
+    quick, behind = Quick(), Behind()
+    stats = run(Live(24, 32), step().step, [quick, behind], max_frames=30)
+    assert (len(quick.taken), len(behind.taken)) == (30, 30)
+    assert stats.sinks[1].dropped >= 5
+    assert left.is_set()
+
+
+def test_a_limited_run_without_sinks_ends() -> None:
+    assert run(SyntheticSource(24, 32), step().step, [], max_frames=7).frames_out == 7
+
+
+def test_held_maps_do_not_count_towards_the_limit() -> None:
+    held = threading.Event()
+
+    class Late(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            frames = super().__iter__()
+            yield next(frames)
+            assert held.wait(30)
+            for frame in frames:
+                yield frame
+                seen.acquire(timeout=30)
+
+        def close(self) -> None:
+            seen.release()
+
+    class Seen(ListSink):
+        def write(self, depth_frame: DepthFrame) -> None:
+            super().write(depth_frame)
+            if depth_frame.stale:
+                held.set()
+            else:
+                seen.release()
+
+    seen, sink = threading.Semaphore(0), Seen()
+    run(Late(clip(9), live=True), step().step, [sink], stale_after_s=0.01, max_frames=5)
+    assert sum(not one.stale for one in sink.taken) == 5
+    assert any(one.stale for one in sink.taken)
 
 
 class Stepwise(ListSource):

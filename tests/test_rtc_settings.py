@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aioice.ice
 import pytest
 
 from depthcast.errors import UsageError
@@ -50,10 +51,36 @@ def test_what_makes_no_sense_is_refused(name: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "offered"),
-    [("127.0.0.1", ("127.0.0.1",)), ("::1", ("::1",)), ("", ()), ("0.0.0.0", ()), ("::", ()), ("camera.example", ())],
+    [
+        ("127.0.0.1", Ice(("127.0.0.1",), only_here=True)),
+        ("127.0.0.5", Ice(("127.0.0.5",), only_here=True)),
+        ("localhost", Ice(("127.0.0.1",), only_here=True)),
+        ("::1", Ice(("::1",), only_here=True)),
+        ("192.0.2.1", Ice(("192.0.2.1",))),
+        ("", Ice()),
+        ("0.0.0.0", Ice()),
+        ("::", Ice()),
+        ("camera.example", Ice()),
+    ],
 )
-def test_the_address_that_is_listened_on_is_offered(host: str, offered: tuple[str, ...]) -> None:
-    assert ice_of(PLAIN, host) == Ice(offered)
+def test_the_address_that_is_listened_on_is_offered(host: str, offered: Ice) -> None:
+    assert ice_of(PLAIN, host) == offered
+
+
+def test_it_is_said_where_firefox_cannot_come(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["192.0.2.1"])
+    ice_of(PLAIN, "127.0.0.1")
+    assert not caplog.messages
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: [])
+    ice_of(PLAIN, "192.0.2.1")
+    assert not caplog.messages
+    ice_of(PLAIN, "127.0.0.1")
+    ice_of(PLAIN, "")
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "this machine has no address but loopback's"
+    ] * 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from stream.rtsp import auth
 from stream.rtsp.auth import challenges, is_allowed
 from stream.rtsp.h264 import payloads_of, units_of
 from stream.rtsp.messages import (
@@ -18,8 +19,10 @@ from stream.rtsp.messages import (
     answer,
     parse_request,
     parse_transport,
+    plain_path,
 )
 from stream.rtsp.rtp import PAYLOAD_LIMIT, AccessUnit, Sender
+from stream.rtsp.sdp import describe
 from stream.uris import Login
 
 
@@ -43,6 +46,8 @@ def test_a_request_is_read() -> None:
         (request("PLAY rtsp://h/ RTSP/1.0", "CSeq: one"), 400),
         (request("PLAY rtsp://h/ RTSP/1.0", "CSeq: 1", "nonsense"), 400),
         (request("PLAY rtsp://[h/ RTSP/1.0", "CSeq: 1"), 400),
+        (request("PLAY rtsp://h/\nX:y RTSP/1.0", "CSeq: 1"), 400),
+        (request("PLAY rtsp://h/ RTSP/1.0 ", "CSeq: 1"), 400),
         (b"PLAY rtsp://h/\xff RTSP/1.0\r\nCSeq: 1\r\n\r\n", 400),
         (request("PLAY rtsp://h/ RTSP/1.0", "CSeq: 1", *["a: b"] * HEADERS_LIMIT), 413),
     ],
@@ -51,6 +56,51 @@ def test_a_broken_request_is_refused(head: bytes, status: int) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_request(head)
     assert (refused.value.status, refused.value.is_fatal) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/tür", "/tür"),
+        ("/tür", "/t%C3%BCr"),
+        ("/t%c3%bcr", "/tür/"),
+        ("/tu\u0308r", "/t%C3%BCr"),
+        ("/tür", "/tu\u0308r"),
+        ("/a b", "/a%20b"),
+        ("/a%20b", "/a b"),
+        ("/a+b", "/a+b"),
+        ("/a+b", "/a%2Bb"),
+        ("/a%2Fb", "/a%2fb"),
+        ("/50%", "/50%25"),
+        ("/客厅", "/%E5%AE%A2%E5%8E%85"),
+    ],
+)
+def test_a_path_is_found_in_each_of_its_spellings(path: str, url: str) -> None:
+    read = parse_request(request(f"DESCRIBE rtsp://h:1{url} RTSP/1.0", "CSeq: 1"))
+    assert read.path == plain_path(path)
+    assert read.url == f"rtsp://h:1{url}"
+
+
+@pytest.mark.parametrize("url", ["/a b", "/a%2Bb", "/a", "/A+b"])
+def test_another_path_is_another(url: str) -> None:
+    read = parse_request(request(f"DESCRIBE rtsp://h:1{url} RTSP/1.0", "CSeq: 1"))
+    assert [path for path in ("/a b", "/a+b", "/a", "/A+b", "/b") if plain_path(path) == read.path] == [
+        url.replace("%2B", "+")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "origin", "connection"),
+    [
+        ("192.0.2.1", "IN IP4 192.0.2.1", "IN IP4 0.0.0.0"),
+        ("2001:db8::1", "IN IP6 2001:db8::1", "IN IP6 ::"),
+        ("fe80::1%eth0", "IN IP6 fe80::1", "IN IP6 ::"),
+    ],
+)
+def test_the_description_is_of_the_family_that_is_used(address: str, origin: str, connection: str) -> None:
+    lines = describe((b"\x67\x42\xc0\x1f", b"\x68\xce"), address).decode().split("\r\n")
+    assert lines[1] == f"o=- 1 1 {origin}"
+    assert f"c={connection}" in lines
 
 
 @pytest.mark.parametrize(("length", "status"), [("-1", 400), ("x", 400), ("99999", 413)])
@@ -107,6 +157,31 @@ def digest(user: str, password: str, nonce: str, qop: bool) -> str:
     return (
         f'Digest username="{user}", realm="depthcast", nonce="{nonce}", uri="rtsp://h/d", response="{response}"{more}'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("", {}),
+        ('username="a b", realm="x,y=z", nonce = n1,uri="rtsp://h/?a=b"',
+         {"username": "a b", "realm": "x,y=z", "nonce": "n1", "uri": "rtsp://h/?a=b"}),
+        ('NC=00000001,qop=auth cnonce="0a"', {"nc": "00000001", "qop": "auth", "cnonce": "0a"}),
+        ('realm="", nonce=""', {"realm": "", "nonce": ""}),
+        ('nonce="never closed', {}),
+        ('9=a, x-y=b, nonce="n"', {"nonce": "n"}),
+        ("==a=, nonce=n", {"nonce": "n"}),
+        ("nonce=", {"nonce": ""}),
+        ("a" * 8000, {}),
+        (" " * 4000 + "nonce=n", {"nonce": "n"}),
+        ("nonce=n, " + "a" * 8000, {"nonce": "n"}),
+        ("nonce" + " " * 4000 + "= n", {"nonce": "n"}),
+        ("a=" * 4000, {"a": "a=" * 2047}),
+        ("x" * 5000 + ", nonce=n", {}),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_login_are_read_in_one_pass(text: str, pairs: dict[str, str]) -> None:
+    assert auth._parameters(text) == pairs
+    assert not hasattr(auth, "re"), "expressions that try again hold the interpreter: a stranger chooses the text"
 
 
 @pytest.mark.parametrize("qop", [False, True])

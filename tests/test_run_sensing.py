@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from depthcast.cli import status_of
+from depthcast.commands.pointcloud import counted
 from engines.spec import Unit
 from stream.raw.codec import RawDepth, decode
 from stream.raw.header import Kind
@@ -219,3 +220,31 @@ def test_clouds_that_cannot_be_are_refused(
     assert run(tmp_path, str(clip), "-o", "a.npz") == 0
     assert status_of(["pointcloud", *words]) in (1, 2)
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([18104], "1 cloud of 18104 points"),
+        ([18104, 18104], "2 clouds of 18104 points"),
+        ([18302, 18104, 18203], "3 clouds of 18104 to 18302 points"),
+        ([0, 5], "2 clouds of 0 to 5 points"),
+    ],
+)
+def test_clouds_are_counted_as_they_are(points: list[int], words: str) -> None:
+    assert counted(points) == words
+
+
+def test_the_count_is_that_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = np.ones((3, 6, 8), np.float32)
+    maps[1, :2] = np.nan
+    maps[2, 0, 0] = np.inf
+    np.savez(
+        tmp_path / "a.npz", depths=maps, unit="metre", pts=np.arange(3), time_base=np.array([1, 30]), camera="null"
+    )
+    (tmp_path / "c").mkdir()
+    words = ["pointcloud", str(tmp_path / "a.npz"), "-o", str(tmp_path / "c" / "%d.ply"), "--camera", "fov=60"]
+    assert status_of([*words, "--cloud", "edge=90"]) == 0
+    assert capsys.readouterr().out.endswith("3 clouds of 32 to 48 points\n")
+    heads = [(tmp_path / "c" / f"{n}.ply").read_bytes() for n in range(3)]
+    assert [int(head.split(b"element vertex ")[1].split()[0]) for head in heads] == [48, 32, 47]

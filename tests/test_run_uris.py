@@ -55,6 +55,15 @@ def test_one_source_to_many_sinks(tmp_path: Path) -> None:
         assert raw["depths"].shape == (6, 120, 160)
 
 
+@pytest.mark.parametrize("options", [(), ("--output-fps", "20")])
+def test_a_limited_live_source_gives_exactly_so_many_frames(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """It is faster than the network, and frames are dropped on the way: those that come out count."""
+    outputs = [tmp_path / name for name in ("a.mp4", "b.mkv")]
+    sinks = [word for path in outputs for word in ("-o", str(path))]
+    assert run(tmp_path, "test:?size=320x240&rate=500", *sinks, "--max-frames", "15", *options) == 0
+    assert [len(frames_of(path)) for path in outputs] == [15, 15]
+
+
 def test_the_scene_keeps_its_pace_and_its_number_reaches_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

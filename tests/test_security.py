@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import stat
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
-from depthcast.cli import status_of
 from depthcast.errors import UsageError
+from depthcast.publicurl import PublicUrl
 from depthcast.service.app import create_app
-from depthcast.service.keys import Key, KeyRing, Keys, digest_of, new_key, read_keys, write_keys
-from depthcast.service.logs import DiscreetFormatter, discreet
+from depthcast.service.keys import KeyRing, Keys, digest_of, new_key, write_keys
+from depthcast.service.logs import DiscreetFormatter
 from depthcast.service.rates import Bucket, Buckets, Rate, Rates, site_of
-from depthcast.service.security import Protection, protect, protection_for
+from depthcast.service.security import Protection, protection_for, reached_by
+from stream.redact import redacted
 
 KEY = new_key()
 KEYS = Keys().with_key("ann", KEY).with_key("bo", new_key())
@@ -42,15 +41,28 @@ def _routes() -> APIRouter:
     async def own() -> HTMLResponse:
         return HTMLResponse("", headers={"Content-Security-Policy": "default-src 'none'"})
 
+    @router.get("/api/events")
+    async def events() -> StreamingResponse:
+        async def told() -> AsyncIterator[str]:
+            yield "first"
+            CHANGES.pop()()
+            for _ in range(1000):
+                yield "more"
+
+        return StreamingResponse(told())
+
     return router
+
+
+CHANGES: list[Callable[[], None]] = []
+"""What becomes of the keys while events are told."""
 
 
 class Service:
     """An application behind the layer; asked without a socket."""
 
-    def __init__(self, protection: Protection, *origins: str) -> None:
-        self._app = create_app(_routes())
-        protect(self._app, protection, origins)
+    def __init__(self, protection: Protection) -> None:
+        self._app = create_app(_routes(), protection=protection)
 
     def ask(
         self,
@@ -202,7 +214,7 @@ def test_an_ipv6_network_is_one_client(address: str, site: str) -> None:
 )
 def test_without_keys_the_service_answers_to_its_own_names_only(host: str, served: bool) -> None:
     """DNS rebinding: a page at evil.example whose name leads to 127.0.0.1 reaches us under that name."""
-    service = Service(Protection(None, frozenset({"depth.example"}), FREE))
+    service = Service(Protection(names=frozenset({"depth.example"}), rates=FREE))
     answer = service.ask(headers={"Host": host})
     assert answer.status_code == (200 if served else 403)
     if not served:
@@ -216,18 +228,51 @@ def test_without_keys_the_service_answers_to_its_own_names_only(host: str, serve
         ("http://127.0.0.1:9000", "POST", 403),
         ("https://evil.example", "POST", 403),
         ("null", "POST", 403),
+        ("", "POST", 403),
         ("http://[", "POST", 403),
+        ("http://127.0.0.1:8080.evil.example", "POST", 403),
+        ("http://x@127.0.0.1:8080", "POST", 403),
         ("https://evil.example", "GET", 200),
     ],
 )
 def test_without_keys_pages_of_other_sites_change_nothing(origin: str, method: str, status: int) -> None:
-    answer = Service(Protection(None, rates=FREE)).ask(method=method, headers={"Origin": origin})
+    answer = Service(Protection(rates=FREE)).ask(method=method, headers={"Origin": origin})
     assert answer.status_code == status
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("site", "method", "status"),
+    [
+        ("cross-site", "POST", 403),
+        ("same-site", "POST", 403),
+        ("same-origin", "POST", 200),
+        ("none", "POST", 200),
+        ("cross-site", "GET", 200),
+    ],
+)
+def test_without_an_origin_the_browser_says_whose_page_it_is(site: str, method: str, status: int) -> None:
+    answer = Service(Protection(rates=FREE)).ask(method=method, headers={"Sec-Fetch-Site": site})
+    assert answer.status_code == status
+
+
+def test_what_shows_nothing_of_the_service_is_answered_under_every_name() -> None:
+    """Load balancers probe without a Host, or with one of their own."""
+    service = Service(Protection(rates=FREE))
+    answers = [service.ask(path, headers={"Host": "evil.example"}) for path in ("/healthz", "/app.js", "/live/streams")]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+
+
+def test_without_keys_pages_of_named_sites_may_change_things() -> None:
+    service = Service(Protection(origins=frozenset({"https://lab.example"}), rates=FREE))
+    for origin, status in (("https://lab.example", 200), ("https://evil.example", 403)):
+        answer = service.ask(method="POST", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == status
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+
+
 def test_pages_of_other_sites_are_let_in_when_named() -> None:
-    service = Service(Protection(lambda: KEYS, rates=FREE), "https://lab.example")
+    service = Service(Protection(lambda: KEYS, origins=frozenset({"https://lab.example"}), rates=FREE))
     wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     answer = service.ask(method="OPTIONS", headers={"Origin": "https://lab.example", **wish})
     assert answer.status_code == 200
@@ -278,52 +323,10 @@ def test_keys_are_asked_for_where_others_reach_the_service(
         with pytest.raises(UsageError, match="depthcast keys add"):
             protection_for(host, ring, no_auth)
     else:
-        protection = protection_for(host, ring, no_auth, "https://depth.example/x")
-        assert (protection.keys is not None) == asks
-        assert asks or protection.names == {"depth.example"}
-
-
-def test_keys_are_made_listed_and_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DEPTHCAST_HOME", str(tmp_path))
-    assert status_of(["keys", "add", "ann"]) == 0
-    key = capsys.readouterr().out.strip()
-    kept = (tmp_path / "keys").read_text()
-    assert key not in kept
-    assert read_keys(tmp_path / "keys").name_of(key) == "ann"
-    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o600
-    assert status_of(["keys", "add", "ann"]) == 2
-    assert status_of(["keys", "add", "a b"]) == 2
-    assert status_of(["keys", "remove", "bo"]) == 2
-    assert status_of(["keys", "list"]) == 0
-    assert capsys.readouterr().out == "ann\n"
-    assert status_of(["keys", "remove", "ann"]) == 0
-    assert read_keys(tmp_path / "keys") == Keys()
-
-
-def test_a_running_service_knows_new_keys_and_keeps_the_old_ones_when_the_file_breaks(tmp_path: Path) -> None:
-    path, extra = tmp_path / "keys", "k" * 16
-    ring = KeyRing(path, extra)
-    assert ring().name_of(extra) == "default"
-    write_keys(path, KEYS)
-    os.utime(path, ns=(1, 1))
-    assert ring().name_of(KEY) == "ann"
-    path.write_text("ann plain-text-key\n")
-    os.utime(path, ns=(2, 2))
-    assert ring().name_of(KEY) == "ann"
-    with pytest.raises(UsageError, match="line 1 is not a key"):
-        KeyRing(path)()
-
-
-def test_a_key_that_is_too_short_fails() -> None:
-    with pytest.raises(UsageError, match="at least 16 characters"):
-        Keys().with_key("ann", "secret")
-
-
-def test_keys_do_not_show_themselves() -> None:
-    assert Key("ann", digest_of(KEY)).digest != KEY.encode()
-    assert KEY not in repr(KEYS)
+        protection = reached_by(PublicUrl.of("https://Depth.example:8443/x"), protection_for(host, ring, no_auth))
+        assert (protection.keys() is not None) == asks
+        assert protection.names == {"depth.example"}
+        assert protection.own == {"https://depth.example:8443"}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +343,7 @@ def test_keys_do_not_show_themselves() -> None:
     ids=["header", "headers", "key", "userinfo and query", "rtsp", "signature", "nothing"],
 )
 def test_logs_hold_no_secrets(line: str, shown: str) -> None:
-    assert discreet(line) == shown
+    assert redacted(line) == shown
     try:
         raise ValueError(line)
     except ValueError as error:

@@ -9,6 +9,7 @@ import pytest
 
 from depthcast.errors import UsageError
 from depthcast.plan import Engine
+from depthcast.publicurl import PublicUrl
 from depthcast.streams import OPTIONS, read_streams
 from engines.spec import Unit
 from stream.camera import Camera
@@ -25,11 +26,12 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_streams_take_options_from_the_top_and_their_own(tmp_path: Path) -> None:
-    door, scene = read_streams(
+    asked = read_streams(
         written(
             tmp_path,
             f"""
             colormap = "turbo"
+            public-url = "https://lab.example:443/depth/"
             engine = "onnx"
             threads = 2
 
@@ -44,6 +46,8 @@ def test_streams_take_options_from_the_top_and_their_own(tmp_path: Path) -> None
             + 'source = "test:"\noutput = "null:"\nscene-cut = false\nmax-frames = 3\nresolution = "360p"\n',
         )
     )
+    door, scene = asked.jobs
+    assert asked.public_url == PublicUrl("https://lab.example", "lab.example", "/depth")
     assert (door.name, scene.name) == ("door", "scene-1")
     assert isinstance(door.job.source, RtspIn)
     assert door.job.outputs == (RtspServe("", 8554, "/door"), FileOut(tmp_path / "door.mkv"))
@@ -58,7 +62,7 @@ def test_streams_take_options_from_the_top_and_their_own(tmp_path: Path) -> None
 
 def test_streams_have_cameras_and_limits(tmp_path: Path) -> None:
     text = GOOD + 'camera = "fov=90"\nunit = "metre"\nlimits = ":9"\ncloud = "every=3"\nscale-to = "a.csv"\n'
-    (one,) = read_streams(written(tmp_path, text))
+    (one,) = read_streams(written(tmp_path, text)).jobs
     sensing = one.job.sensing
     assert sensing.camera == Camera(fov_degrees=90)
     assert (sensing.unit, sensing.limits, sensing.cloud.every) == (Unit.METRE, Limits(0, 9), 3)

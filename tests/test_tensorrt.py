@@ -116,8 +116,7 @@ def test_memory_goes_back_with_the_cache_but_not_under_a_map() -> None:
     cache.image[0] = 7
     depth = session.step(cache, [FeatureWindow(VDA_WINDOW).plan()])
     assert (device.device_bytes > 0, device.host_blocks) == (True, 1)
-    del cache
-    gc.collect()
+    cache.close()
     assert (device.device_bytes, device.host_blocks) == (0, 1)
     assert (depth == 7).all()
     del depth
@@ -130,7 +129,6 @@ def test_a_closed_session_frees_its_caches_and_refuses() -> None:
     session = toy(device)
     cache = session.new_cache()
     session.close()
-    gc.collect()
     assert device.device_bytes == 0
     with pytest.raises(EngineError, match="closed"):
         session.step(cache, [None])

@@ -35,11 +35,13 @@ ROOT = Path(__file__).parent.parent
 CAMERA = Remote("rtsp", "192.0.2.1", None, "/stream1", "channel=1", Login("user", "secret"))
 SOURCE_EXAMPLES: dict[str, SourceUri] = {
     "street.mp4": FileIn(Path("street.mp4")),
+    "-": FileIn(Path("/dev/stdin")),
     "file:///videos/street.mp4?loop=1&realtime=1": FileIn(Path("/videos/street.mp4"), loop=True, realtime=True),
     "rtsp://user:secret@192.0.2.1/stream1?channel=1": RtspIn(CAMERA),
     "rtsp://192.0.2.1/stream1#udp": RtspIn(Remote("rtsp", "192.0.2.1", None, "/stream1"), Transport.UDP),
     "rtsps://192.0.2.1:322/stream1": RtspIn(Remote("rtsps", "192.0.2.1", 322, "/stream1")),
     "http://192.0.2.1:8080/video.mjpg": HttpIn(Remote("http", "192.0.2.1", 8080, "/video.mjpg")),
+    "https://192.0.2.1/video.mjpg#insecure": HttpIn(Remote("https", "192.0.2.1", None, "/video.mjpg"), insecure=True),
     "/dev/video0": CameraIn("/dev/video0"),
     "camera:0?size=640x480&rate=30": CameraIn("/dev/video0", (480, 640), Fraction(30)),
     "whip://@:8080/camera": WebRtcIn("", 8080, "camera"),
@@ -93,6 +95,7 @@ def test_every_sink_of_the_table_means_what_it_says(row: Row) -> None:
         ("webrtc://secret@@[::1]:81/c", WebRtcIn("::1", 81, "c", "secret")),
         ("webrtc://@/c", WebRtcIn("", 8080, "c")),
         ("rtsp://cam", RtspIn(Remote("rtsp", "cam", None, "/"))),
+        ("rtsps://cam/x#udp,insecure", RtspIn(Remote("rtsps", "cam", None, "/x"), Transport.UDP, insecure=True)),
     ],
 )
 def test_sources_beyond_the_table(text: str, meant: SourceUri) -> None:
@@ -135,7 +138,8 @@ def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
         ("null:", "the sources are"),
         ("rtsp://", "names no host"),
         ("rtsp://host:99999/x", "no address"),
-        ("rtsp://host/x#carrier-pigeon", "#tcp or #udp"),
+        ("rtsp://host/x#carrier-pigeon", "#tcp, #udp, #insecure"),
+        ("https://host/x#udp", "#insecure"),
         ("camera:front", "write camera:0"),
         ("camera:0?size=big", "WIDTHxHEIGHT"),
         ("test:?rate=0", "frames per second"),
@@ -145,6 +149,8 @@ def test_sinks_beyond_the_table(text: str, meant: SinkUri) -> None:
         ("file://host/x.mp4", "this machine"),
         ("file://", "names no file"),
         ("file:///x.mp4?loop=perhaps", "0 or 1"),
+        (f"rtsp://{'a' * 64}/x", "1 to 63 letters"),
+        ("http://a..b/x", "1 to 63 letters"),
         ("whip://host:81/c", "an @ before its address"),
         ("webrtc://@:81/", "needs a name"),
         ("whip://@:81/c?size=3", "takes no options"),
@@ -177,6 +183,9 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
         ("%s.pcd", "number them"),
         ("webrtc://host:81/d", "an @ before its address"),
         ("whip://", "names no host"),
+        (f"whip://{'a' * 64}/x", "1 to 63 letters"),
+        (f"rtsp://{'a' * 64}/x", "1 to 63 letters"),
+        (f"rtsp://@{'a' * 64}:8554/x", "1 to 63 letters"),
         ("whip://@:81/x", "write webrtc://@"),
         ("whip://t@@host:81/x", "write webrtc://@"),
         ("webrtc://@:81/", "needs a name"),
@@ -187,6 +196,20 @@ def test_a_source_that_means_nothing_is_refused_with_advice(text: str, hint: str
 def test_a_sink_that_means_nothing_is_refused_with_advice(text: str, hint: str) -> None:
     with pytest.raises(UriError, match=hint):
         parse_sink(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("rtsp://host/t\xfcr/a b", "rtsp://host/t%C3%BCr/a%20b"),
+        ("rtsp://host/t%C3%BCr?a=\xfc&b=c+d", "rtsp://host/t%C3%BCr?a=%C3%BC&b=c+d"),
+        ("http://host/a%2Fb/50%/x=1;y,(z)!", "http://host/a%2Fb/50%/x=1;y,(z)!"),
+    ],
+)
+def test_what_is_asked_of_others_is_percent_encoded(text: str, url: str) -> None:
+    source = parse_source(text)
+    assert isinstance(source, RtspIn | HttpIn)
+    assert source.remote.url == url
 
 
 def test_credentials_and_queries_are_never_shown_but_kept() -> None:

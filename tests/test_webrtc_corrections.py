@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
+from contextlib import closing
 from importlib.metadata import version
 
 import aioice.ice
@@ -23,12 +25,14 @@ from stream.webrtc.corrections import (
     Certificate,
     CodedQueue,
     Ice,
+    IceServer,
     NewestQueue,
     Peer,
     Pictures,
     PromptBuffer,
     SenderClock,
     check_version,
+    hear_only,
     offer_only,
 )
 from tests.rtc import LOOPBACK
@@ -251,7 +255,7 @@ def test_only_the_addresses_that_were_set_are_offered() -> None:
 def test_loopback_is_offered_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     async def gathered() -> set[str]:
         connection = aioice.ice.Connection(ice_controlling=True)
-        offer_only((), connection)
+        offer_only(Ice(), connection)
         await connection.gather_candidates()
         found = {candidate.host for candidate in connection.local_candidates}
         await connection.close()
@@ -259,6 +263,69 @@ def test_loopback_is_offered_where_there_is_nothing_else(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: [])
     assert asyncio.run(gathered()) == {"127.0.0.1"}
+
+
+def test_peers_on_this_machine_find_more_than_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firefox pairs no loopback address. What other machines send to the others is passed over."""
+
+    async def gathered() -> tuple[list[str], list[bytes]]:
+        connection = aioice.ice.Connection(ice_controlling=True)
+        offer_only(Ice(("127.0.0.1",), only_here=True), connection)
+        await connection.gather_candidates()
+        heard: list[bytes] = []
+        monkeypatch.setattr(connection, "data_received", lambda data, _: heard.append(data))
+        for sender in ("127.0.0.1", "198.51.100.7", "127.0.0.2", "2001:db8::1", "::1"):
+            connection._protocols[0].datagram_received(sender.encode(), (sender, 9))
+        found = [candidate.host for candidate in connection.local_candidates]
+        await connection.close()
+        return found, heard
+
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.2", "127.0.0.1"])
+    assert asyncio.run(gathered()) == (["127.0.0.1", "127.0.0.2"], [b"127.0.0.1", b"127.0.0.2", b"::1"])
+
+
+def test_an_own_address_that_is_no_loopback_is_heard_too() -> None:
+    heard: list[str] = []
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, _: bytes, sender: tuple[str, int]) -> None:
+            heard.append(sender[0])
+
+    protocol = Protocol()
+    hear_only(frozenset({"192.0.2.1"}), protocol)
+    for sender in ("192.0.2.1", "192.0.2.2", "127.0.0.1"):
+        protocol.datagram_received(b"", (sender, 9))
+    assert heard == ["192.0.2.1", "127.0.0.1"]
+
+
+def test_a_server_that_is_silent_is_not_waited_for() -> None:
+    """5 seconds are aioice's own, before each answer."""
+    given: list[float] = []
+
+    async def gather(_component: int, _addresses: list[str], timeout: float) -> list[object]:
+        given.append(timeout)
+        return []
+
+    async def gathered() -> set[str]:
+        with closing(socket.socket(type=socket.SOCK_DGRAM)) as silent:
+            silent.bind(("127.0.0.1", 0))
+            peer = Peer(Ice(("127.0.0.1",), (IceServer(f"stun:127.0.0.1:{silent.getsockname()[1]}"),)))
+            peer.addTransceiver("video")
+            await peer.setLocalDescription()
+            lines = peer.localDescription.sdp.splitlines()
+            await peer.close()
+            return {line.split()[7] for line in lines if line.startswith("a=candidate:")}
+
+    async def asked() -> None:
+        connection = aioice.ice.Connection(ice_controlling=True)
+        setattr(connection, "get_component_candidates", gather)  # noqa: B010 - mypy forbids to assign to a method
+        offer_only(Ice(), connection)
+        await connection.gather_candidates()
+        await connection.close()
+
+    asyncio.run(asked())
+    assert given == [0.8]
+    assert asyncio.run(gathered()) == {"host"}
 
 
 def test_no_server_is_asked_unless_it_is_named() -> None:

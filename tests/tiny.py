@@ -54,7 +54,7 @@ def tiny_network(folder: Path) -> Path:
 
 
 def make_clip(
-    path: Path, frames: int = 12, height: int = 48, width: int = 64, rate: int = 24, sound: bool = False
+    path: Path, frames: int = 12, height: int = 48, width: int = 64, rate: int | Fraction = 24, sound: bool = False
 ) -> Path:
     """A video of a moving gradient in lossless H.264; with `sound`, a tone beside it."""
     with av.open(path, "w") as container:

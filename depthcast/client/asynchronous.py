@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,6 +22,7 @@ from depthcast.client.wire import (
     base_of,
     content_of,
     headers_for,
+    part_of,
     place_of,
 )
 from depthcast.settings import Settings
@@ -131,11 +133,13 @@ class AsyncClient:
 
     async def _ask(self, ask: Ask) -> httpx.Response:
         url = place_of(self._base, ask.path)
-        with content_of(ask) as content:
+        with ExitStack() as opened:
+            # A pipe is read to its end there.
+            content = await asyncio.to_thread(opened.enter_context, content_of(ask))
             return await self._http.request(ask.method, url, headers=self._headers(url), **content)
 
     async def _save(self, url: str, path: Path) -> Path:
-        part = path.with_name(f".{path.name}.part")
+        part = part_of(path)
         place = self._base.join(url)
         try:
             async with self._http.stream("GET", place, headers=self._headers(place)) as response:

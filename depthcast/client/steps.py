@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import httpx
 
 from depthcast.client.values import MODEL, ClientError, Generation, Options, State, answer_of
+from stream.sources.pipe import is_pipe
+from stream.uris import STANDARD_INPUT
 
 T = TypeVar("T")
 
@@ -77,13 +79,13 @@ def asking_patiently(ask: Ask) -> Steps[Mapping[str, Any]]:
 
 
 def submitting(video: str | Path, options: Options) -> Steps[Generation]:
-    """Queue a video, by its address or as a file."""
+    """Queue a video, by its address or as a file, a pipe or `-`, standard input."""
     body = {"model": MODEL, **options.fields()}
     if isinstance(video, str) and video.lower().startswith(("http://", "https://")):
         ask = Ask("POST", "/api/ai/queue", {**body, "video_url": video})
     else:
-        path = Path(video)
-        if not path.is_file():
+        path = STANDARD_INPUT if video == "-" else Path(video)
+        if not path.is_file() and not is_pipe(path):
             raise ClientError(f"{path} is neither a file nor an address that begins with https:// or http://")
         ask = Ask("POST", "/api/ai/queue", body, upload=path)
     said = yield from asking(ask)
@@ -145,5 +147,5 @@ def unreachable(error: httpx.RequestError) -> ClientError:
         place = f"{url.scheme}://{url.netloc.decode('ascii')}"
     except RuntimeError:
         place = "its address"
-    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no answer within the time limit"
     return ClientError(f"the service at {place} cannot be reached: {reason}; is it running?")

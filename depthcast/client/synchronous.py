@@ -21,6 +21,7 @@ from depthcast.client.wire import (
     base_of,
     content_of,
     headers_for,
+    part_of,
     place_of,
 )
 from depthcast.settings import Settings
@@ -131,7 +132,7 @@ class Client:
             return self._http.request(ask.method, url, headers=self._headers(url), **content)
 
     def _save(self, url: str, path: Path) -> Path:
-        part = path.with_name(f".{path.name}.part")
+        part = part_of(path)
         place = self._base.join(url)
         try:
             with self._http.stream("GET", place, headers=self._headers(place)) as response:

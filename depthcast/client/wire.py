@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import httpx
 
 from depthcast.client.steps import Ask
 from depthcast.client.values import Advanced, ClientError, Ended, event_of
+from stream.errors import SourceError
+from stream.redact import redacted_url
+from stream.sources.pipe import Pipe, is_pipe, name_of
 
 SERVICE = "http://127.0.0.1:8080"
 SILENCE_S = 60.0
 """A service says something every 15 s; one that is silent for longer is gone."""
 RECONNECTIONS = 30
 _REMEMBERED = 1000
+_NAME_BYTES = 249
 
 
 def base_of(url: str) -> httpx.URL:
@@ -23,15 +29,20 @@ def base_of(url: str) -> httpx.URL:
     try:
         base = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ClientError(f"{url!r} is not the address of a service; write {SERVICE}") from error
+        raise ClientError(f"{redacted_url(url)!r} is not the address of a service; write {SERVICE}") from error
     if base.scheme not in ("http", "https") or not base.host:
-        raise ClientError(f"{url!r} is not the address of a service; write {SERVICE}")
+        raise ClientError(f"{redacted_url(url)!r} is not the address of a service; write {SERVICE}")
     return base
 
 
 def place_of(base: httpx.URL, path: str) -> httpx.URL:
     """A route of a service, which may itself lie below a path."""
     return base.copy_with(path=base.path.rstrip("/") + path)
+
+
+def part_of(path: Path) -> Path:
+    """What a file is called while it arrives; no longer than file systems allow (255 bytes)."""
+    return path.with_name(f".{path.name.encode()[:_NAME_BYTES].decode(errors='ignore')}.part")
 
 
 def headers_for(url: httpx.URL, base: httpx.URL, key: str | None) -> dict[str, str]:
@@ -42,16 +53,35 @@ def headers_for(url: httpx.URL, base: httpx.URL, key: str | None) -> dict[str, s
 
 @contextmanager
 def content_of(ask: Ask) -> Iterator[dict[str, Any]]:
-    """Arguments of an httpx request; the file that is sent stays open inside the block."""
+    """Arguments of an httpx request; the file that is sent stays open inside the block.
+
+    A pipe is read to its end first: a request says how long it is.
+    """
     with ExitStack() as opened:
         if ask.upload is None:
             yield {"json": ask.body, "params": ask.query}
             return
         try:
-            file = opened.enter_context(ask.upload.open("rb"))
+            reader: IO[bytes] = _all_of(ask.upload) if is_pipe(ask.upload) else ask.upload.open("rb")
         except OSError as error:
-            raise ClientError(f"{ask.upload} cannot be read: {error.strerror}") from error
+            raise ClientError(f"{name_of(ask.upload)} cannot be read: {error.strerror}") from error
+        file = opened.enter_context(reader)
         yield {"data": _form(ask.body or {}), "files": {"video": (ask.upload.name, file, "application/octet-stream")}}
+
+
+def _all_of(path: Path) -> IO[bytes]:
+    """A pipe's content, in a file without a name. Raises OSError."""
+    with ExitStack() as undone:
+        try:
+            pipe = undone.enter_context(Pipe(path))
+        except SourceError as error:
+            raise ClientError(str(error)) from error
+        kept = TemporaryFile()  # noqa: SIM115 -- whoever asked for it closes it
+        undone.callback(kept.close)
+        pipe.copy_to(kept)
+        undone.pop_all()
+        pipe.close()
+        return kept
 
 
 def _form(body: Mapping[str, Any]) -> dict[str, str]:

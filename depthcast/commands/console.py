@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -22,10 +22,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stream.redact import redacted
+
 
 def tell(line: str) -> None:
-    """A remark on standard error."""
-    print(f"depthcast: {line}", file=sys.stderr, flush=True)
+    """A remark on standard error; where that has gone (a closed terminal), none."""
+    with suppress(OSError):
+        print(f"depthcast: {redacted(line)}", file=sys.stderr, flush=True)
 
 
 class _Told(logging.Handler):

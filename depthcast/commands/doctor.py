@@ -33,7 +33,8 @@ def lines(found: Diagnosis) -> Iterator[str]:
         capability, memory_gb = "{}.{}".format(*found.gpu.capability), found.gpu.memory_bytes / 1e9
         yield f"gpu           {found.gpu.name}, capability {capability}, {memory_gb:.1f} GB, driver {found.gpu.driver}"
     yield f"TensorRT      {found.tensorrt}"
-    yield f"home          {found.home}"
+    hint = "" if found.home_is_usable else ": cannot be written to, set DEPTHCAST_HOME to a folder that can"
+    yield f"home          {found.home}{hint}"
     for model in found.models:
         yield from _model(model)
     for engine in found.engines:

@@ -9,20 +9,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 from depthcast.job import Job
+from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 from stream.stats import Stats
 
 
 class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish to finish; a second one ends the run at once."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to finish; a second Ctrl-C or SIGTERM ends the run at once.
+
+    A hangup is no second one: shells and systems send it once more, or beside another signal.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.status = 0
+        self._is_urgent = False
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Listens inside the block."""
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._note) for number in finishing_signals()}
         try:
             yield
         finally:
@@ -30,9 +35,13 @@ class Stop:
                 signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.event.is_set():
+        if is_hangup(number):
+            leave_terminal()
+        elif self._is_urgent:
             raise KeyboardInterrupt
-        self.status = 128 + number
+        else:
+            self._is_urgent = True
+        self.status = self.status or 128 + number
         self.event.set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +27,9 @@ from depthcast.commands.streams import run_streams
 from depthcast.errors import UsageError
 from depthcast.job import Job, prepared
 from depthcast.models import NANO, find
-from depthcast.outputs import Look
+from depthcast.outputs import Look, segment_length
 from depthcast.plan import Engine, Mode, Precision, Wanted
+from depthcast.publicurl import PublicUrl
 from depthcast.service.ports import HttpPorts
 from depthcast.settings import Settings
 from stream.colour import Colormap
@@ -69,9 +71,21 @@ OutputFps = Annotated[
 ]
 SideBySide = Annotated[bool, typer.Option("--side-by-side", help="The picture beside its depth.")]
 SceneCut = Annotated[bool, typer.Option("--scene-cut/--no-scene-cut", help="Start anew at hard cuts.")]
+Segment = Annotated[
+    Fraction | None,
+    typer.Option(
+        parser=segment_length,
+        metavar="TIME",
+        help="A new file every so often: 30s, 10m, 1h. Names: night-%03d.mp4, night-%H%M.mp4, or night-001.mp4 and on.",
+    ),
+]
 LargestSize = Annotated[Resolution, typer.Option(help="Of the video; auto keeps the input's up to 1080p.")]
 
 
+PublicUrlText = Annotated[
+    str | None,
+    typer.Option("--public-url", metavar="URL", help="What its HTTP outputs are reached by, behind a proxy."),
+]
 Config = Annotated[
     Path | None, typer.Option(help="A TOML file with many streams, in place of SOURCE and all other options.")
 ]
@@ -95,6 +109,7 @@ def run(
     resolution: LargestSize = Resolution.AUTO,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     output_fps: OutputFps = None,
+    segment: Segment = None,
     side_by_side: SideBySide = False,
     raw: Annotated[Path | None, typer.Option(help="Also write float32 maps to this .npz.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -107,6 +122,7 @@ def run(
     cloud: CloudOption = None,
     config: Config = None,
     metrics: Metrics = None,
+    public_url: PublicUrlText = None,
 ) -> None:
     """Turn a video or a camera's pictures into temporally consistent depth."""
     if config is not None:
@@ -116,17 +132,18 @@ def run(
     wanted = Wanted(find(model, metric), mode, engine, precision, checkpoint, input_size, threads)
     look = Look(colormap, resolution, side_by_side)
     sensing = sensing_of(camera, undistort, unit, limits, scale_to, cloud)
-    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing)
-    _run_one(job, metrics)
+    job = Job(_source(source), _outputs(output, raw), wanted, look, max_frames, output_fps, scene_cut, sensing, segment)
+    _run_one(job, metrics, None if public_url is None else PublicUrl.of(public_url))
 
 
-def _run_one(job: Job, metrics: str | None) -> None:
-    stop, ports, board = Stop(), HttpPorts(), Board()
+def _run_one(job: Job, metrics: str | None, public: PublicUrl | None) -> None:
+    stop, ports, board = Stop(), HttpPorts(public), Board()
+    settings = replace(Settings.from_environment(), public_url=public)
     measured(metrics, board, ports)
     with ExitStack() as opened:
         with phase_progress() as progress:
-            ready = opened.enter_context(prepared(job, Settings.from_environment(), tell, progress, ports=ports))
-        frames = ready.source.info.frames
+            ready = opened.enter_context(prepared(job, settings, tell, progress, ports=ports))
+        frames = ready.source.info.frames or job.max_frames
         with frame_progress(ready.source.info.name, frames) as advance, stop.on_signals(), told_logs():
 
             def told(stats: Stats) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from depthcast.commands.console import tell
 from depthcast.commands.options import command_of
 from depthcast.models import NANO
 from depthcast.plan import Mode
+from depthcast.publicurl import PublicUrl
 from depthcast.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from depthcast.service.keys import KeyRing
     from depthcast.service.settings import ServiceSettings
 
 ENVIRONMENT = "DEPTHCAST_SERVE"
@@ -65,10 +68,11 @@ def run_service(asked: ServeOptions) -> None:
     from depthcast.service.server import serve_until_stopped
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    own = Settings.from_environment()
+    public = None if asked.public_url is None else PublicUrl.of(asked.public_url)
+    own = replace(Settings.from_environment(), public_url=public)
     settings = settings_of(asked, own)
-    app = application(asked, settings, own)
     check_data(settings)
+    app = application(asked, settings, own)
     serve_until_stopped(app, asked.host, asked.port, lambda: app.state.jobs.closing.set(), round(settings.grace_s) + 1)
 
 
@@ -80,15 +84,25 @@ def application(asked: ServeOptions, settings: ServiceSettings, own: Settings) -
     from depthcast.service.hosted import jobs_router
     from depthcast.service.keys import KeyRing
     from depthcast.service.metrics import metrics_router
-    from depthcast.service.security import protect, protection_for
+    from depthcast.service.security import protection_for
 
-    protection = protection_for(asked.host, KeyRing(own.keys, own.api_key), asked.no_auth, asked.public_url)
+    ring = KeyRing(own.keys, own.api_key)
+    tell(_who_gets_in(ring, asked.no_auth))
+    protection = protection_for(asked.host, ring, asked.no_auth, asked.origin or ())
     board = Board()
     cameras = cameras_of(own, asked.host, board=board)
     jobs = jobs_router(settings, lambda: cameras.running > 0)
-    app = create_app(jobs, metrics_router(board), *browser_routers(own, cameras))
-    protect(app, protection, asked.origin or ())
-    return app
+    routers = jobs, metrics_router(board), *browser_routers(own, cameras)
+    return create_app(*routers, protection=protection, public=own.public_url)
+
+
+def _who_gets_in(ring: KeyRing, no_auth: bool) -> str:
+    """For the operator, who may have made keys under another DEPTHCAST_HOME."""
+    if no_auth:
+        return "every client is let in, without a key (--no-auth)"
+    if ring() is None:
+        return f"no key is asked for until there is one in {ring.path.absolute()}"
+    return f"every client is asked for a key, of {ring.path.absolute()} or DEPTHCAST_API_KEY"
 
 
 def settings_of(asked: ServeOptions, own: Settings) -> ServiceSettings:
@@ -101,7 +115,7 @@ def settings_of(asked: ServeOptions, own: Settings) -> ServiceSettings:
     largest = round(asked.max_mb * 1e6)
     return ServiceSettings(
         data=asked.data or own.home / "service",
-        public_url=asked.public_url,
+        public_url=None if own.public_url is None else str(own.public_url),
         jobs=asked.jobs,
         max_queued=asked.max_queued,
         max_queued_per_key=asked.max_queued_per_key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -18,13 +19,14 @@ from depthcast.streams import read_streams
 
 def run_streams(config: Path, metrics: str | None) -> None:
     """Run until all streams have ended; exit status 1 where one of them ended with an error."""
-    jobs = read_streams(config)
-    ports, stop = HttpPorts(), Stop()
+    asked = read_streams(config)
+    jobs, settings = asked.jobs, replace(Settings.from_environment(), public_url=asked.public_url)
+    ports, stop = HttpPorts(asked.public_url), Stop()
     with streams_progress([one.name for one in jobs]) as show, stop.on_signals(), told_logs():
         board = Board(lambda one: show(one.name, one.state, one.stats.frames_out if one.stats else 0))
         measured(metrics, board, ports)
         with announced(jobs, ports).serving():
-            ended = Streams(jobs, Settings.from_environment(), tell, board, ports).run(stop.event)
+            ended = Streams(jobs, settings, tell, board, ports).run(stop.event)
     for job, one in zip(jobs, ended, strict=True):
         _report(job, one)
     if stop.status:

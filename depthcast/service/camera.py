@@ -11,7 +11,6 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 
 from depthcast.board import Board
 from depthcast.errors import DepthcastError, UsageError
-from depthcast.job import Lend
 from depthcast.live import LiveStream, LiveStreams
 from depthcast.models import MODELS, NANO, Model, find
 from depthcast.plan import THIS_MACHINE, Engine, Machine, Route, Wanted, is_stored, plan
@@ -19,10 +18,12 @@ from depthcast.service.cameras import CameraLimits, Cameras, CameraWish
 from depthcast.service.live import CameraView, ModelView, Name, add_stream_routes, options_router, streams_router
 from depthcast.service.page import page_router
 from depthcast.service.webrtc import ice_of
-from depthcast.service.whip import begun, result_of
+from depthcast.service.whip import begun, links_of, result_of
 from depthcast.settings import Settings
+from depthcast.shapes import Lend
 from depthcast.sharing import SharedSessions
 from engines.errors import EngineError
+from engines.session import Session
 from stream.colour import Colormap
 from stream.sinks.picture import Style
 from stream.webrtc.loop import LoopEnded
@@ -32,14 +33,15 @@ _USUAL = 480, 640
 """(height, width) that browsers are asked for."""
 
 
-def cameras_of(settings: Settings, host: str, lend: Lend | None = None, board: Board | None = None) -> Cameras:
+def cameras_of(settings: Settings, host: str, lend: Lend[Session] | None = None, board: Board | None = None) -> Cameras:
     """Places for cameras of browsers.
 
     host: the address that is listened on. lend: gives the networks; None: each is opened when it is first needed and
     closed when nobody uses it. board: is told how the cameras do.
     """
     lend = lend or SharedSessions(settings.max_cameras, settings).lent
-    return Cameras(lend, ice_of(settings, host), CameraLimits(settings.max_cameras, settings.max_bitrate), board)
+    limits = CameraLimits(settings.max_cameras, settings.max_bitrate)
+    return Cameras(lend, settings, ice_of(settings, host), limits, board)
 
 
 def browser_routers(settings: Settings, cameras: Cameras, streams: LiveStreams | None = None) -> tuple[APIRouter, ...]:
@@ -93,7 +95,9 @@ class _Endpoint:
         except (DepthcastError, EngineError) as error:
             raise HTTPException(422, str(error)) from error
         wish = CameraWish(wanted, Style(colormap, side_by_side))
-        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish))
+        is_known = getattr(request.state, "caller", None) is not None
+        links = links_of(self.cameras.ice.servers, with_secrets=is_known)
+        return await begun(request, _PATH, lambda offer: self.cameras.open(offer, wish), links)
 
     async def end(self, name: Name) -> None:
         """Leave the camera."""

@@ -13,10 +13,12 @@ from typing import Self
 
 from depthcast.board import Board
 from depthcast.errors import DepthcastError
-from depthcast.job import Lend
 from depthcast.live import LiveRun, LiveStream
 from depthcast.plan import Wanted
+from depthcast.settings import Settings
+from depthcast.shapes import Lend, ShapedSessions
 from engines.errors import EngineError
+from engines.session import Session
 from stream.controls import Controls, steered
 from stream.errors import StreamError
 from stream.estimator import DepthEstimator
@@ -74,12 +76,16 @@ class Cameras:
     Who goes without a word is left when ICE finds out, after half a minute.
     """
 
-    def __init__(self, lend: Lend, ice: Ice, limits: CameraLimits, board: Board | None = None) -> None:
+    def __init__(
+        self, lend: Lend[Session], settings: Settings, ice: Ice, limits: CameraLimits, board: Board | None = None
+    ) -> None:
         self.places = limits.places
         """Cameras at a time."""
         self._lend = lend
+        self._settings = settings
         self._board = Board() if board is None else board
-        self._ice = ice
+        self.ice = ice
+        """How browsers are to find us."""
         self._bitrate = limits.bitrate
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
@@ -89,7 +95,7 @@ class Cameras:
         probe = SyntheticSource(*_PROBE).info
         self._preferred = choose_codecs(Painter(probe), probe.rate, self._bitrate).preferred
         self._loop = LoopThread("cameras")
-        self._door = Door(self._loop, self._ice, self.places, lambda: Camera(self._loop, self._preferred))
+        self._door = Door(self._loop, self.ice, self.places, lambda: Camera(self._loop, self._preferred))
         return self
 
     def __exit__(
@@ -139,7 +145,12 @@ class Cameras:
                 return
             self._sessions[name] = session
             session.thread = threading.Thread(target=self._live, args=(name, session), name="camera", daemon=True)
-            session.thread.start()
+            try:
+                session.thread.start()
+            except RuntimeError:  # There are too many threads: nobody would ever leave this camera.
+                _LOG.exception("a camera is left")
+                session.thread = None
+                self._door.close(name)
 
     def _forget(self, session: _Session) -> None:
         with self._lock:
@@ -166,9 +177,11 @@ class Cameras:
         info = camera.wait(_FIRST_PICTURE_S)
         with (
             self._board.place("browser") as told,
-            self._lend(session.wish.wanted, (info.height, info.width), _LOG.info, None) as network,
+            ShapedSessions(session.wish.wanted, self._lend, self._settings, _LOG.info, waits=False) as networks,
+            DepthEstimator(
+                network := networks.session_for(*info.size), rate=info.rate, session_for=networks.session_for
+            ) as estimator,
         ):
-            estimator = DepthEstimator(network)
             painter = Painter(info, style.colormap, side_by_side=style.side_by_side)
             codecs = choose_codecs(painter, info.rate, self._bitrate)
             sink = BroadcastSink(codecs, painter, info.rate, camera.broadcast)
@@ -184,7 +197,9 @@ class Cameras:
             )
 
     async def _left(self, name: str, session: _Session, reason: str) -> None:
-        if not session.is_gone:
-            session.camera.end(reason)
-            await asyncio.sleep(_LAST_WORDS_S)
-        self._door.close(name)
+        try:
+            if not session.is_gone:
+                session.camera.end(reason)
+                await asyncio.sleep(_LAST_WORDS_S)
+        finally:
+            self._door.close(name)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from depthcast.service.answers import Json
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM_LATER_S = "60"
 _LOG = logging.getLogger(__name__)
 _TITLES = {
     "invalid_params": "Invalid parameters supplied, please check your request and try again.",
@@ -21,6 +26,7 @@ _TITLES = {
     "forbidden": "This is not allowed",
     "rate_limit_exceeded": "Rate limit exceeded",
     "method_not_allowed": "This method is not allowed for the requested resource",
+    "request_timeout": "The request took too long to arrive",
     "payload_too_large": "The request is larger than what is accepted",
     "service_unavailable": "The service cannot do this at present",
     "unknown_error": "An unknown error occurred",
@@ -30,10 +36,12 @@ _TYPES = {
     403: "forbidden",
     404: "resource_not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "payload_too_large",
     429: "rate_limit_exceeded",
     503: "service_unavailable",
 }
+_EXPLAINED = (408, 413)
 
 
 class ApiError(Exception):
@@ -76,6 +84,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DispatchError, _undispatched)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OSError, _unwritten)
+    app.add_exception_handler(sqlite3.Error, _unwritten)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -94,7 +105,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if not _is_ours(request):
         return await http_exception_handler(request, error)
     kind = _TYPES.get(error.status_code, "invalid_params" if error.status_code < 500 else "unknown_error")
-    return Json(envelope(kind), error.status_code, error.headers)
+    detail = error.detail if error.status_code in _EXPLAINED else None
+    return Json(envelope(kind, detail), error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -103,6 +115,26 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return await request_validation_exception_handler(request, error)
     first = error.errors()[0]
     return Json(envelope("invalid_params", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"), 400)
+
+
+async def _unwritten(request: Request, error: Exception) -> Response:
+    """A disk that is full, under the queue or under files, is the operator's to mend; the client may come again."""
+    if not _is_full(error):
+        return await _failed(request, error)
+    _LOG.error("%s %s: the disk is full", request.method, request.url.path)
+    detail = "the service has no room on its disk at present; try again later"
+    return Json(envelope("service_unavailable", detail), 503, {"Retry-After": _ROOM_LATER_S})
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """Nobody hears this: the client went in the middle of its request."""
+    return Json(envelope("invalid_params", "the request is cut short"), 400)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

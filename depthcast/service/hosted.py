@@ -20,9 +20,9 @@ _HEALTH = APIRouter(tags=["health"])
 
 @_HEALTH.get("/readyz", responses={503: {"description": "Not ready: the body says what is missing."}})
 async def readyz(jobs: JobsOf) -> Json:
-    """Jobs can be taken: the queue answers, and there is room for results."""
+    """Jobs can be taken: the queue answers, and there is room for results, as it was measured last."""
     waiting = await jobs.db(jobs.store.active)
-    is_ready = not jobs.is_closing and await jobs.has_room()
+    is_ready = not jobs.is_closing and jobs.room.is_there
     words = {True: "ready", False: "closing" if jobs.is_closing else "no room for results"}
     return Json({"status": words[is_ready], "jobs": waiting}, 200 if is_ready else 503)
 

@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 
-_SECRETS = (
-    (re.compile(r"(?i)\b(bearer|basic|digest)\s+[^\s'\",;]+"), r"\1 ***"),
-    (re.compile(r"(?i)\b(https?|rtsps?|wss?)(://)[^\s/@'\"]+@"), r"\1\2***@"),
-    (re.compile(r"(?i)\b((?:https?|rtsps?|wss?)://[^\s?'\"<>]+)\?[^\s'\"<>]*"), r"\1?***"),
-    (re.compile(r"(?i)([?&](?:sig|signature|token|key|api_key|secret|password)=)[^\s&'\"]+"), r"\1***"),
-    (re.compile(r"\bdc-[A-Za-z0-9_-]{43}\b"), "dc-***"),
-)
-
-
-def discreet(text: str) -> str:
-    """The text without what looks like a secret."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
+from stream.redact import redacted
 
 
 class DiscreetFormatter(logging.Formatter):
@@ -30,7 +16,7 @@ class DiscreetFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines where there is a trace."""
-        return discreet(self._other.format(record))
+        return redacted(self._other.format(record))
 
 
 def make_discreet(*names: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Response
+
+from depthcast.service.files import StoredFile
 
 WEB = Path(__file__).parents[1] / "web"
 _KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -33,10 +34,7 @@ def page_router() -> APIRouter:
 
 def _add(router: APIRouter, url: str, path: Path) -> None:
 
-    async def file(request: Request) -> Response:
-        response = FileResponse(path, media_type=_KINDS[path.suffix], headers=_HEADERS, stat_result=path.stat())
-        if request.headers.get("If-None-Match") == response.headers["ETag"]:
-            return Response(status_code=304, headers={**_HEADERS, "ETag": response.headers["ETag"]})
-        return response
+    async def file() -> Response:
+        return StoredFile(path, media_type=_KINDS[path.suffix], headers=_HEADERS, stat_result=path.stat())
 
-    router.add_api_route(url, file, methods=["GET", "HEAD"], response_class=Response)
+    router.add_api_route(url, file, methods=["GET"], response_class=Response)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from depthcast.live import LiveStreams
+from depthcast.publicurl import PublicUrl
 from depthcast.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,11 +21,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class HttpPorts:
-    """The HTTP servers of one run. The web framework is loaded only where one is needed."""
+    """The HTTP servers of one run. The web framework is loaded only where one is needed.
 
-    __slots__ = ("_added", "_live", "_mounting", "_routers", "_running", "_urls")
+    public: what clients reach them by, behind a proxy.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_added", "_live", "_mounting", "_public", "_routers", "_running", "_urls")
+
+    def __init__(self, public: PublicUrl | None = None) -> None:
+        self._public = public
         self._mounting = threading.RLock()
         self._added: dict[tuple[str, int], dict[frozenset[object], list[BaseRoute]]] = {}
         self._routers: dict[tuple[str, int], list[APIRouter]] = {}
@@ -51,16 +56,18 @@ class HttpPorts:
 
     def _put(self, router: APIRouter, place: tuple[str, int]) -> None:
         """Add the routes to a running application, without those of an earlier router for the same paths."""
+        from depthcast.service.security import include
+
         app, there = self._running[place], self._added.setdefault(place, {})
         before, paths = list(app.router.routes), frozenset(map(_path, router.routes))
-        app.include_router(router)
+        include(app, router)
         old, there[paths] = there.get(paths, []), app.router.routes[len(before) :]
         app.router.routes[:] = [route for route in app.router.routes if not any(route is one for one in old)]
         app.openapi_schema = None
 
     def url(self, host: str, port: int) -> str:
-        """Of an address that is served."""
-        return self._urls[host, port]
+        """Of an address that is served, as people are told of it."""
+        return self._urls[host, port] if self._public is None else str(self._public)
 
     def live(self, host: str, port: int, settings: Settings) -> LiveStreams:
         """Those that the page at the address lists; who asks first has the page served."""
@@ -77,7 +84,7 @@ class HttpPorts:
             return self._live[place]
 
     def _say_where(self, place: tuple[str, int]) -> None:
-        _LOG.info("the page is at %s/", self._urls[place])
+        _LOG.info("the page is at %s/", self.url(*place))
 
     @contextmanager
     def serving(self) -> Iterator[tuple[str, ...]]:
@@ -97,7 +104,7 @@ class HttpPorts:
         from depthcast.service.server import serving
 
         place = host, port
-        app = create_app(*self._routers[place])
+        app = create_app(*self._routers[place], public=self._public)
         with serving(app, host, port) as self._urls[place]:
             self._running[place] = app
             if place in self._live:

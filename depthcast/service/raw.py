@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from contextlib import suppress
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
 
-from depthcast.service.security import strangeness
+from depthcast.service.security import TOKEN_ASKED
 from stream.sinks.raw import RawSink, Subscription
 
+_LOG = logging.getLogger(__name__)
 _MOST_CLIENTS = 16
 _TRY_LATER = 1013
 _GOING_AWAY = 1001
 _POLICY = 1008
+_BROKEN = 1011
 
 
 def raw_router(path: str, sink: RawSink, token: str | None = None, most_clients: int = _MOST_CLIENTS) -> APIRouter:
     """A WebSocket route that gives each client the newest frame it can take.
 
-    token: what clients must bring, as bearer or as `?token=`, which browsers can; others are answered 403. Without one,
-        pages of other sites are answered so: a browser asks nobody before it lets them connect.
+    token: what clients must bring, as bearer or as `?token=`, which browsers can; others are answered 403.
     most_clients: at the same time; a further one is sent away with code 1013.
     """
-    router = APIRouter()
+    router = APIRouter(dependencies=[] if token is None else [Depends(TOKEN_ASKED)])
 
     @router.websocket(path)
     async def raw(socket: WebSocket) -> None:
-        if not (_is_of_our_site(socket) if token is None else _brings(socket, token)):
+        if token is not None and not _brings(socket, token):
             await socket.close(_POLICY)
             return
         await socket.accept()
@@ -47,6 +49,10 @@ def raw_router(path: str, sink: RawSink, token: str | None = None, most_clients:
         sending = asyncio.create_task(_sent(socket, subscription, news))
         try:
             await asyncio.wait((leaving, sending), return_when=asyncio.FIRST_COMPLETED)
+            error = None if leaving.done() else sending.exception()
+            if error is not None and not isinstance(error, WebSocketDisconnect):
+                _LOG.error("%s: a client is left", path, exc_info=error)
+                await socket.close(_BROKEN)
         finally:
             subscription.close()
             for task in (leaving, sending):
@@ -60,12 +66,6 @@ def _brings(socket: WebSocket, token: str) -> bool:
     scheme, _, bearer = socket.headers.get("Authorization", "").partition(" ")
     given = bearer if scheme.lower() == "bearer" else socket.query_params.get("token", "")
     return secrets.compare_digest(given.encode(), token.encode())
-
-
-def _is_of_our_site(socket: WebSocket) -> bool:
-    """No browser, or a page that this very address served, under a name that is no other site's."""
-    headers = socket.headers
-    return "Origin" not in headers or strangeness(headers, "GET", "websocket", frozenset()) is None
 
 
 async def _left(socket: WebSocket) -> None:

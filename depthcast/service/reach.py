@@ -18,6 +18,7 @@ import httpx
 
 from depthcast.errors import DepthcastError
 from depthcast.service.addresses import Allowed, is_disguised
+from stream.redact import redacted_url
 
 _WEB_PORTS = frozenset({80, 443})
 _FIRST_FREE_PORT = 1024
@@ -140,7 +141,6 @@ def _forbidden(host: str) -> FetchError:
 
 
 def shown(url: httpx.URL | str) -> str:
-    """An address without what may be secret in it, short enough for a line."""
-    parsed = httpx.URL(url) if isinstance(url, str) else url
-    shown = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}{parsed.path}"
+    """An address without what could be a secret, short enough for a line."""
+    shown = redacted_url(str(httpx.URL(url)))
     return shown if len(shown) <= 120 else f"{shown[:119]}…"

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from depthcast.errors import UsageError
+from depthcast.service.connections import Waiting, protocol_of
 from depthcast.service.logs import make_discreet
+from depthcast.signals import finishing_signals, is_hangup, leave_terminal
 
+_WAITING = Waiting()
 _STARTING_S = 30.0
 _LEAVING_S = 3
 _NOT_STARTED = "the HTTP server did not start: the lines above say why"
 
 
 @contextmanager
-def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
+def serving(app: FastAPI, host: str, port: int, waiting: Waiting = _WAITING) -> Iterator[str]:
     """Serve the application inside the block; yields its URL. port 0 takes a free one; an empty host is every address.
 
+    waiting: for clients that do not ask for anything.
     Raises UsageError where the address cannot be listened on or the application does not start.
     """
     with _listening(host, port) as listener:
@@ -30,6 +36,7 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
                 app,
                 log_level="warning",
                 access_log=False,
+                http=protocol_of(waiting),
                 timeout_graceful_shutdown=_LEAVING_S,
                 # What we send over WebSockets is compressed already.
                 ws_per_message_deflate=False,
@@ -49,23 +56,42 @@ def serving(app: FastAPI, host: str, port: int) -> Iterator[str]:
 def serve_until_stopped(
     app: FastAPI, host: str, port: int, on_stop: Callable[[], None] | None = None, leaving_s: int = _LEAVING_S
 ) -> None:
-    """Serve the application in the calling thread until Ctrl-C or SIGTERM. Raises UsageError as `serving` does.
+    """Serve the application in the calling thread until Ctrl-C, SIGTERM or SIGHUP. Raises UsageError as `serving` does.
 
     on_stop: called at the first of these, while requests are still being answered. leaving_s: given to those.
     """
     with _listening(host, port) as listener:
         print(f"serving {_url(listener)}", flush=True)
-        config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s)
+        config = uvicorn.Config(
+            app, log_level="info", access_log=False, timeout_graceful_shutdown=leaving_s, http=protocol_of(_WAITING)
+        )
         make_discreet("", "uvicorn")
         server = _Told(config, on_stop or (lambda: None))
         try:
-            server.run([listener])
+            with _hanging_up(server):
+                server.run([listener])
         except (KeyboardInterrupt, SystemExit):
             # uvicorn raises its signal again when all is closed: then nothing is left to be interrupted.
             if not server.started:
                 raise
         if not server.started:
             raise UsageError(_NOT_STARTED)
+
+
+@contextmanager
+def _hanging_up(server: uvicorn.Server) -> Iterator[None]:
+    """Inside the block SIGHUP ends the server as SIGTERM does, which uvicorn knows by itself."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        leave_terminal()
+        server.handle_exit(number, frame)
+
+    before = {number: signal.signal(number, stop) for number in finishing_signals() if is_hangup(number)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Told(uvicorn.Server):

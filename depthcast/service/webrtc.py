@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from depthcast.exports import Say
 from depthcast.live import LiveRun, LiveStream
 from depthcast.service.ports import HttpPorts
+from depthcast.service.security import is_loopback
 from depthcast.service.whip import sessions_router
 from depthcast.settings import Settings
 from stream.sinks.picture import Painter
@@ -19,7 +20,7 @@ from stream.sinks.webrtc import Viewing, WebRtcSink
 from stream.sinks.whip import WhipPublishSink
 from stream.sources import Source, SourceInfo
 from stream.sources.webrtc import PublishedSource, Reception
-from stream.webrtc.corrections import Ice, IceServer
+from stream.webrtc.corrections import Ice, IceServer, own_addresses
 from stream.webrtc.watch import ice_towards
 from stream.webrtcuris import WebRtcIn, WebRtcServe, WhipPublish
 
@@ -35,8 +36,9 @@ def viewed(
     Raises SinkError.
     """
     viewing = Viewing(settings.max_viewers, settings.max_bitrate)
-    sink = WebRtcSink(run.info, painter, ice_of(settings, uri.host), viewing)
-    ports.mount(uri.host, uri.port, sessions_router(f"/whep/{uri.name}", sink.door, uri.token))
+    ice = ice_of(settings, uri.host)
+    sink = WebRtcSink(run.info, painter, ice, viewing)
+    ports.mount(uri.host, uri.port, sessions_router(f"/whep/{uri.name}", sink.door, uri.token, ice.servers))
     _LOG.info("serving %s%s", uri, " to those who bring the token" if uri.token else "")
     stream = LiveStream(uri.name, run, painter, f"whep/{uri.name}", lambda: sink.viewers, uri.token)
     with ports.live(uri.host, uri.port, settings).listed(stream):
@@ -46,7 +48,7 @@ def viewed(
 def brought(uri: WhipPublish, info: SourceInfo, painter: Painter, settings: Settings) -> WhipPublishSink:
     """An output that we bring to another's WHIP server. Raises SinkError."""
     plain = ice_towards(uri.url)
-    ice = Ice(settings.ice_addresses or plain.addresses, ice_of(settings, "").servers)
+    ice = Ice(settings.ice_addresses or plain.addresses, servers_of(settings))
     return WhipPublishSink(uri, info, painter, ice, settings.max_bitrate)
 
 
@@ -56,17 +58,40 @@ def published(uri: WebRtcIn, settings: Settings, say: Say, ports: HttpPorts) -> 
 
     Raises UsageError where the address is taken.
     """
-    with closing(Reception(str(uri), ice_of(settings, uri.host))) as reception:
-        ports.mount(uri.host, uri.port, sessions_router(f"/whip/{uri.name}", reception.door, uri.token))
+    ice = ice_of(settings, uri.host)
+    with closing(Reception(str(uri), ice)) as reception:
+        ports.mount(uri.host, uri.port, sessions_router(f"/whip/{uri.name}", reception.door, uri.token, ice.servers))
         with ports.serving():
             say(f"waiting for a publisher at {ports.url(uri.host, uri.port)}/whip/{uri.name}")
             yield PublishedSource(reception)
 
 
 def ice_of(settings: Settings, host: str) -> Ice:
-    """What peers are offered: the addresses of the settings, else the one that is listened on, else all."""
-    addresses = settings.ice_addresses or ((host,) if _is_address(host) else ())
-    return Ice(addresses, tuple(map(_server, settings.ice_servers)))
+    """What peers are offered: the addresses of the settings, else the one that is listened on, else all.
+
+    host: that is listened on. One of loopback's is reached from this machine alone, unless a proxy before it or a
+        server between peers says otherwise.
+    """
+    servers = servers_of(settings)
+    if settings.ice_addresses:
+        return Ice(settings.ice_addresses, servers)
+    is_reached = bool(servers) or (settings.public_url is not None and not settings.public_url.is_here)
+    if is_reached and is_loopback(host):
+        host = ""
+    is_here = is_loopback(host)
+    if (is_here or not _is_address(host)) and not own_addresses():
+        _LOG.warning(
+            "this machine has no address but loopback's: Firefox cannot watch or publish here, Chromium can; "
+            "connect a network, or set Firefox's media.peerconnection.ice.loopback"
+        )
+    if is_here:
+        return Ice((host if _is_address(host) else "127.0.0.1",), servers, only_here=True)
+    return Ice((host,) if _is_address(host) else (), servers)
+
+
+def servers_of(settings: Settings) -> tuple[IceServer, ...]:
+    """Those that help peers to find each other."""
+    return tuple(map(_server, settings.ice_servers))
 
 
 def _is_address(host: str) -> bool:

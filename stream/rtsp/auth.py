@@ -6,13 +6,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
 from collections.abc import Sequence
 
 from stream.uris import Login
 
 REALM = "depthcast"
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
+_LONGEST = 4096
+"""Characters of a header that are looked at; a proof has a few hundred."""
 
 
 def challenges(nonce: str) -> tuple[tuple[str, str], ...]:
@@ -73,7 +73,25 @@ def _digest(login: Login, text: str, method: str, nonce: str) -> bool:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    return {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+    """Pairs such as `nonce="ab", algorithm=MD5`. Every character is looked at once: a stranger wrote them."""
+    found, at = dict[str, str](), 0
+    text = text[:_LONGEST]
+    while (equals := text.find("=", at)) >= 0:
+        words = text[at:equals].replace(",", " ").split()
+        rest = equals + 1
+        while text[rest : rest + 1].isspace():
+            rest += 1
+        if text[rest : rest + 1] == '"':
+            end = text.find('"', rest + 1)
+            if end < 0:
+                break
+            value, at = text[rest + 1 : end], end + 1
+        else:
+            end = at = next((place for place in range(rest, len(text)) if text[place] in ' \t,"'), len(text))
+            value = text[rest:end]
+        if words and words[-1].isalpha():
+            found[words[-1].lower()] = value
+    return found
 
 
 def _md5(text: str) -> str:

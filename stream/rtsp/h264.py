@@ -12,7 +12,7 @@ DELIMITER = b"\x09\xf0"
 """An access unit delimiter: any slice types may follow."""
 _FRAGMENT = 28
 _START, _END = 0x80, 0x40
-_CODE = re.compile(b"\0\0+\1")
+_CODE = re.compile(b"(?<!\0)\0\0+\1")
 
 
 def units_of(stream: bytes) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +15,7 @@ HEADERS_LIMIT = 40
 BODY_LIMIT = 4096
 """Bytes."""
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_ABSOLUTE = re.compile(r"rtsps?://", re.IGNORECASE)
 _REASONS = MappingProxyType(
     {
         200: "OK",
@@ -56,8 +58,8 @@ class Request:
 
     @property
     def path(self) -> str:
-        """Of the URL, decoded, without a slash at the end."""
-        return unquote(urlsplit(self.url).path).rstrip("/")
+        """Of the URL, see `plain_path`."""
+        return plain_path(urlsplit(self.url).path)
 
     @property
     def sequence(self) -> str:
@@ -75,17 +77,29 @@ class Request:
         return int(text)
 
 
+def plain_path(path: str) -> str:
+    """The path of a URL as people read it, without a slash at the end: the same for each of its spellings.
+
+    Characters may be percent-encoded or not, and letters with marks composed or not (RFC 3987, 5.3.2.2).
+    """
+    return unicodedata.normalize("NFC", unquote(path)).rstrip("/")
+
+
 def parse_request(head: bytes) -> Request:
     """A request's head, up to and with its empty line. Raises BadRequest."""
     try:
-        first, *lines = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+        first, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
     except UnicodeDecodeError:
         raise BadRequest(400, is_fatal=True) from None
-    words = first.split(" ")
-    if len(words) != 3 or not _TOKEN.fullmatch(words[0]):
+    # FFmpeg sends a path as it was typed, spaces and all.
+    found = re.fullmatch(r"(\S+) ([^\x00-\x1f\x7f]+) (\S+)", first)
+    if found is None or not _TOKEN.fullmatch(found[1]):
         raise BadRequest(400, is_fatal=True)
-    if words[2] != "RTSP/1.0":
+    method, url, protocol = found.groups()
+    if protocol != "RTSP/1.0":
         raise BadRequest(505, is_fatal=True)
+    if " " in url and not _ABSOLUTE.match(url):
+        raise BadRequest(400, is_fatal=True)
     if len(lines) > HEADERS_LIMIT:
         raise BadRequest(413, is_fatal=True)
     headers: dict[str, str] = {}
@@ -97,10 +111,10 @@ def parse_request(head: bytes) -> Request:
     if not re.fullmatch("[0-9]{1,10}", headers.get("cseq", "")):
         raise BadRequest(400, is_fatal=True)
     try:
-        urlsplit(words[1])
+        urlsplit(url)
     except ValueError:
         raise BadRequest(400, is_fatal=True) from None
-    return Request(words[0].upper(), words[1], headers)
+    return Request(method.upper(), url, headers)
 
 
 def answer(status: int, sequence: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b"") -> bytes:

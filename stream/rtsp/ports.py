@@ -43,7 +43,8 @@ class PortPair:
     def close(self) -> None:
         """Free both ports."""
         for one in self._sockets:
-            self._loop.remove_reader(one)
+            if one.fileno() >= 0:
+                self._loop.remove_reader(one)
             one.close()
 
 

@@ -10,17 +10,21 @@ from stream.rtsp.rtp import CLOCK_HZ, PAYLOAD_TYPE
 TRACK = "trackID=0"
 
 
-def describe(parameter_sets: tuple[bytes, ...], about: str = "") -> bytes:
-    """An H.264 stream with these SPS and PPS units; about: a line for people, which players show as a comment."""
+def describe(parameter_sets: tuple[bytes, ...], address: str, about: str = "") -> bytes:
+    """An H.264 stream with these SPS and PPS units.
+
+    address: ours, as the other side knows it; its family is the one that UDP is to come by.
+    about: a line for people, which players show as a comment.
+    """
     sets = [one for one in parameter_sets if type_of(one) in PARAMETER_SETS]
     texts = ",".join(base64.b64encode(one).decode() for one in sets)
     profile = sets[0][1:4].hex().upper()
     lines = (
         "v=0",
-        "o=- 1 1 IN IP4 0.0.0.0",
+        f"o=- 1 1 {_addressed(address)}",
         "s=depthcast",
         *((f"i={about}",) if about else ()),
-        "c=IN IP4 0.0.0.0",
+        f"c={_addressed('::' if ':' in address else '0.0.0.0')}",
         "t=0 0",
         "a=control:*",
         "a=range:npt=now-",
@@ -31,3 +35,8 @@ def describe(parameter_sets: tuple[bytes, ...], about: str = "") -> bytes:
         "",
     )
     return "\r\n".join(lines).encode()
+
+
+def _addressed(address: str) -> str:
+    """Without a zone, which is of no meaning elsewhere."""
+    return f"IN {'IP6' if ':' in address else 'IP4'} {address.partition('%')[0]}"

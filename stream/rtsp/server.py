@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stream.errors import SinkError
-from stream.rtsp.messages import HEAD_LIMIT, answer
+from stream.rtsp.messages import HEAD_LIMIT, answer, plain_path
 from stream.rtsp.ports import PortPair
 from stream.rtsp.rtp import AccessUnit, Sender
 from stream.rtsp.sdp import describe
@@ -29,10 +29,11 @@ _PENDING = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """connections: at the same time; session_s: without a sign of life from a viewer."""
+    """connections: at the same time; session_s: without a sign of life from a viewer; login_s: until its session."""
 
     connections: int = 16
     session_s: float = 60.0
+    login_s: float = 30.0
 
 
 DEFAULT_LIMITS = Limits()
@@ -53,9 +54,9 @@ class RtspServer:
         now_s: Callable[[], float] = time.monotonic,
         about: str = "",
     ) -> None:
-        self.path = uri.path.rstrip("/")
+        self.path = plain_path(uri.path)
         self.login: Login | None = uri.login
-        self.description = describe(parameter_sets, about)
+        self._parameter_sets, self._about = parameter_sets, about
         self.session_s = limits.session_s
         self.slow = 0
         """Viewers that were left because they did not keep up, so far."""
@@ -63,13 +64,12 @@ class RtspServer:
         """Access units that the event loop was too busy to take, so far."""
         self.sent_bytes = 0
         """Of RTP, to all viewers together, so far."""
-        self._uri = uri
-        self._limits = limits
-        self._now_s = now_s
+        self._uri, self._limits, self._now_s = uri, limits, now_s
         self._sender = Sender(*(secrets.randbits(bits) for bits in (32, 16, 32)))
         self._viewers: dict[Viewer, asyncio.Task[None] | None] = {}
         self._pairs: dict[str, PortPair] = {}
         self._playing = 0
+        self._error: BaseException | None = None
         self._captured_s = self._reported_s = 0.0
         self._room = threading.BoundedSemaphore(_PENDING)
         self._key_wanted = threading.Event()
@@ -79,12 +79,17 @@ class RtspServer:
         listening: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="rtsp server")
         self._thread.start()
+        self.port = self._listened(listening)
+
+    def _listened(self, listening: Future[int]) -> int:
+        """The port that is listened on."""
         try:
-            self.port = listening.result()
-        except OSError as error:
+            return listening.result()
+        except Exception as error:
             self._thread.join()
+            reason = error.strerror or error if isinstance(error, OSError) else error
             hint = "choose another port, or end what listens there"
-            raise SinkError(f"cannot listen at {uri}: {error.strerror or error}; {hint}") from error
+            raise SinkError(f"cannot listen at {self._uri}: {reason}; {hint}") from error
 
     @property
     def is_watched(self) -> bool:
@@ -108,7 +113,9 @@ class RtspServer:
         return wanted
 
     def send(self, unit: AccessUnit, captured_ns: int) -> None:
-        """Hand over one picture, from any one thread; never waits."""
+        """Hand over one picture, from any one thread; never waits. Raises SinkError where nobody is served any more."""
+        if self._error is not None:
+            raise SinkError(f"{self._uri} is not served any more: {self._error}") from self._error
         if not self._room.acquire(blocking=False):
             self.dropped += 1
             self._key_wanted.set()
@@ -121,6 +128,10 @@ class RtspServer:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+
+    def description(self, address: str) -> bytes:
+        """The stream as SDP, for a viewer that reached us at this address of ours."""
+        return describe(self._parameter_sets, address, self._about)
 
     def ports(self, host: str, family: socket.AddressFamily) -> PortPair:
         """The UDP ports at one of our addresses."""
@@ -158,11 +169,12 @@ class RtspServer:
                 limit=HEAD_LIMIT,
                 backlog=self._limits.connections,
             )
-        except OSError as error:
+        except Exception as error:  # a thread's boundary: who waits for it is told
             listening.set_exception(error)
             return
         listening.set_result(int(server.sockets[0].getsockname()[1]))
         looking = asyncio.create_task(self._look_after())
+        looking.add_done_callback(self._heed)
         await self._ended.wait()
         looking.cancel()
         server.close()
@@ -173,8 +185,18 @@ class RtspServer:
         for pair in self._pairs.values():
             pair.close()
 
+    def _heed(self, looking: asyncio.Task[None]) -> None:
+        """End where nobody looks after the viewers any more."""
+        if not looking.cancelled():
+            self._fail(looking.exception())
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Leave the viewers; whoever sends the next picture is told."""
+        self._error = self._error or error
+        self._ended.set()
+
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._viewers) >= self._limits.connections:
+        if not self._has_place():
             writer.write(answer(503, "0"))
             writer.close()
             return
@@ -191,8 +213,27 @@ class RtspServer:
             with suppress(OSError):
                 await writer.wait_closed()
 
+    def _has_place(self) -> bool:
+        """Whether one more may come; the oldest that only holds a place is left for it."""
+        there = [viewer for viewer in self._viewers if not viewer.is_left]
+        if len(there) < self._limits.connections:
+            return True
+        idle = [viewer for viewer in there if not viewer.has_session]
+        if self.login is None:
+            # Without a login a session is as cheap as a connection.
+            idle += [viewer for viewer in there if viewer.has_session and not viewer.is_playing]
+        if idle:
+            idle[0].leave()
+        return bool(idle)
+
     def _distribute(self, unit: AccessUnit, captured_s: float) -> None:
         self._room.release()
+        try:
+            self._send_to_all(unit, captured_s)
+        except Exception as error:  # a callback's boundary
+            self._fail(error)
+
+    def _send_to_all(self, unit: AccessUnit, captured_s: float) -> None:
         self._captured_s = captured_s
         packets = self._sender.packets(unit)
         size = sum(map(len, packets))
@@ -212,10 +253,11 @@ class RtspServer:
     async def _look_after(self) -> None:
         """Reports for those who play, and an end for those who have gone without a word."""
         while True:
-            await asyncio.sleep(min(1.0, self._limits.session_s / 4))
+            await asyncio.sleep(min(1.0, self._limits.session_s / 4, self._limits.login_s / 4))
             now_s = self._now_s()
             for viewer in list(self._viewers):
-                if now_s - viewer.seen_s > self._limits.session_s:
+                is_late = not viewer.has_session and now_s - viewer.came_s > self._limits.login_s
+                if is_late or now_s - viewer.seen_s > self._limits.session_s:
                     viewer.leave()
             if now_s - self._reported_s >= _REPORT_EVERY_S and self._captured_s:
                 self._reported_s = now_s

@@ -38,8 +38,11 @@ class Stage(Protocol):
 
     path: str
     login: Login | None
-    description: bytes
     session_s: float
+
+    def description(self, address: str) -> bytes:
+        """The stream as SDP, for a viewer that reached us at this address of ours."""
+        ...
 
     def ports(self, host: str, family: socket.AddressFamily) -> PortPair:
         """The UDP ports at one of our addresses. Raises OSError."""
@@ -76,10 +79,16 @@ class Viewer:
         self._transport: Interleaved | Datagrams | None = None
         self._ports: PortPair | None = None
         self._behind_since_s: float | None = None
-        self.seen_s = now_s()
-        """When it was last heard of."""
+        self.came_s = self.seen_s = now_s()
+        """When it came, and when it was last heard of."""
+        self.is_left = False
         self.is_playing = False
         self.waits_for_key = True
+
+    @property
+    def has_session(self) -> bool:
+        """It has logged in, where that is asked for, and set up its transport."""
+        return self._session is not None
 
     def hears(self, sender: tuple[str, int]) -> bool:
         """Whether a datagram from there is this viewer's."""
@@ -109,6 +118,7 @@ class Viewer:
 
     def leave(self) -> None:
         """Cut the connection; what is still to be sent is dropped."""
+        self.is_left = True
         self._writer.transport.abort()
 
     async def converse(self) -> None:
@@ -133,7 +143,8 @@ class Viewer:
             if first == b"$":
                 _, length = struct.unpack("!BH", await self._reader.readexactly(3))
                 await self._reader.readexactly(length)
-                self.seen_s = self._now_s()
+                if self.has_session:
+                    self.seen_s = self._now_s()
             elif first not in b"\r\n":
                 break
         try:
@@ -185,7 +196,8 @@ class Viewer:
             case "DESCRIBE":
                 self._check_path(request)
                 base = request.url.rstrip("/") + "/"
-                return (("Content-Type", "application/sdp"), ("Content-Base", base)), self._stage.description
+                headers = ("Content-Type", "application/sdp"), ("Content-Base", base)
+                return headers, self._stage.description(self._local)
             case "SETUP":
                 return self._set_up(request), b""
             case "GET_PARAMETER" | "SET_PARAMETER":
@@ -210,7 +222,9 @@ class Viewer:
             except OSError:
                 raise BadRequest(461) from None
             ours = self._ports.rtp_port
-            chosen = f"RTP/AVP;unicast;client_port={transport.rtp}-{transport.rtcp};server_port={ours}-{ours + 1}"
+            ends = f"destination={_unzoned(self.peer)};source={_unzoned(self._local)}"
+            ports = f"client_port={transport.rtp}-{transport.rtcp};server_port={ours}-{ours + 1}"
+            chosen = f"RTP/AVP;unicast;{ends};{ports}"
         self._transport = transport
         self._session = self._session or secrets.token_hex(8)
         return (("Transport", chosen), *self._session_header())
@@ -258,3 +272,7 @@ class Viewer:
 
 def _framed(channel: int, packet: bytes) -> bytes:
     return struct.pack("!cBH", b"$", channel, len(packet)) + packet
+
+
+def _unzoned(address: str) -> str:
+    return address.partition("%")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from stream.frame import DepthFrame
@@ -18,11 +20,24 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still held and give the output its final name. Raises SinkError; then call `abort`."""
+        """Write what is still held and give the output its final name; harmless when repeated.
+
+        Raises SinkError; then call `abort`.
+        """
         ...
 
     def abort(self) -> None:
         """Drop the output and leave nothing behind; harmless when repeated or after `close`."""
+        ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A sink that says what it is, in figures and metrics: a word that does not change when the code does."""
+
+    @property
+    def kind(self) -> str:
+        """Such as `video` or `rtsp`; one class, one word."""
         ...
 
 
@@ -46,8 +61,25 @@ class Watched(Protocol):
         ...
 
 
+def kind_of(sink: Sink) -> str:
+    """What a sink is called; `other` where it does not say."""
+    return sink.kind if isinstance(sink, Named) else "other"
+
+
+def labels_of(sinks: Sequence[Sink]) -> list[str]:
+    """A name of its own for each: what it is, and a number from the second of a kind on."""
+    seen: Counter[str] = Counter()
+    labels = []
+    for kind in map(kind_of, sinks):
+        seen[kind] += 1
+        labels.append(kind if seen[kind] == 1 else f"{kind} {seen[kind]}")
+    return labels
+
+
 class NullSink:
     """Takes everything, keeps nothing: for measuring."""
+
+    kind = "null"
 
     __slots__ = ()
 

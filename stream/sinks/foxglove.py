@@ -6,7 +6,9 @@ Topics: /depth/image (RawImage, 32FC1, the values as they are), /depth/camera (C
 
 from __future__ import annotations
 
-from contextlib import suppress
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import foxglove
@@ -36,6 +38,8 @@ from stream.sources import SourceInfo
 
 _BACKLOG = 8
 """Messages waiting for a viewer, two frames of four; older ones are dropped."""
+_CHUNK_S = 1.0
+"""A cut file is read up to its last whole chunk."""
 _EVERYWHERE = "0.0.0.0"
 _NUMBER = PackedElementFieldNumericType.Float32
 _BYTE = PackedElementFieldNumericType.Uint8
@@ -128,6 +132,8 @@ def _point_cloud(cloud: Cloud, time: Timestamp) -> PointCloud:
 class FoxgloveSink:
     """A server for Foxglove; slow viewers miss messages. Raises SinkError where it cannot listen."""
 
+    kind = "foxglove"
+
     __slots__ = ("_server", "_topics")
 
     def __init__(self, uri: FoxgloveServe, info: SourceInfo, rule: CloudRule) -> None:
@@ -165,19 +171,20 @@ class FoxgloveSink:
 class FoxgloveFileSink:
     """An MCAP file of the topics. A run without a frame leaves none. Raises SinkError."""
 
-    __slots__ = ("_file", "_topics", "_writer", "_written")
+    kind = "mcap"
+
+    __slots__ = ("_file", "_flushed_s", "_topics", "_writer", "_written")
 
     def __init__(self, path: Path, info: SourceInfo, rule: CloudRule) -> None:
-        self._file = Unfinished(path)
         self._written = 0
+        self._flushed_s: float | None = None
+        self._file = Unfinished(path, lambda _: self._flushed_s is not None)
         context = foxglove.Context()
         try:
             with self._file.errors():
                 # One thread for its compression: the pictures need the others.
                 options = MCAPWriteOptions(compression_threads=0)
-                self._writer: MCAPWriter = foxglove.open_mcap(
-                    str(self._file.temporary), allow_overwrite=True, context=context, writer_options=options
-                )
+                self._writer: MCAPWriter = foxglove.open_mcap(self._file, context=context, writer_options=options)
         except BaseException:
             self._file.discard()
             raise
@@ -187,21 +194,36 @@ class FoxgloveFileSink:
         """Append one frame."""
         if depth_frame.stale:
             return
-        with self._file.errors():
+        time_s = float(depth_frame.frame.pts * depth_frame.frame.time_base)
+        with self._file.errors(), _told():
             self._topics.log(depth_frame)
+            if self._flushed_s is None or time_s - self._flushed_s >= _CHUNK_S:
+                self._writer.flush()
+                self._flushed_s = time_s
         self._written += 1
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if not self._written:
             self.abort()
             return
-        with self._file.errors():
+        with self._file.errors(), self._file.finishing(), _told():
             self._writer.close()
         self._file.commit()
 
     def abort(self) -> None:
         """Drop the file."""
+        self._file.discard()
         with suppress(OSError, RuntimeError):
             self._writer.close()
-        self._file.discard()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns what Foxglove's library raises into an OSError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, str(error)) from error

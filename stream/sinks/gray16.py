@@ -20,17 +20,22 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, stored_size
 from stream.camera import described
 from stream.errors import SourceError
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map
+from stream.shape import are_alike
+from stream.sinks.fit import map_in
+from stream.sinks.mkvaspect import write_aspect
 from stream.sinks.unfinished import Unfinished
+from stream.sinks.video import has_picture
 from stream.sources import SourceInfo
 
 _TOP = 65535
 _METRES_PER_CODE = 0.001
 _HEADROOM = 4.0
 _UNKNOWN_RATE = Fraction(30)
+_MOST_TOGETHER = 12
 _SLICED_FROM = 16
 """Pixels of a side; FFV1 does not divide smaller pictures."""
 
@@ -59,27 +64,49 @@ class Gray16Scale:
 
 
 class Gray16Sink:
-    """Writes every depth frame at the first one's size. `clipped` counts the frames with values beyond the top code.
+    """Writes every depth frame at the first one's size; `clipped` counts the frames with values beyond the top code.
 
-    A run without a single frame leaves no file. Raises SinkError.
+    Maps of another shape keep it, between bars of code 0; `barred` counts them where the camera is told, which is not
+    theirs.
+    Pixels have the aspect that the source's have. A run without a single frame leaves no file. Raises SinkError.
     """
 
-    __slots__ = ("_container", "_file", "_rate", "_scale", "_stream", "clipped")
+    kind = "gray16"
+
+    __slots__ = (
+        "_aspect",
+        "_container",
+        "_file",
+        "_has_camera",
+        "_meant",
+        "_rate",
+        "_scale",
+        "_stream",
+        "barred",
+        "clipped",
+    )
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
-        self._file = Unfinished(path)
+        self._file = Unfinished(path, has_picture)
         self._rate = info.rate or _UNKNOWN_RATE
+        self._aspect = info.aspect
         self._scale: Gray16Scale | None = None
-        self.clipped = 0
+        self._meant = info.size
+        self._has_camera = False
+        self.barred = self.clipped = 0
         try:
             with self._file.errors():
-                self._container = av.open(f"file:{self._file.temporary}", "w", format="matroska")
-            slices = "4" if min(info.height, info.width) >= _SLICED_FROM else "1"
+                container_options = {"flush_packets": "1"}
+                self._container = av.open(self._file, "w", format="matroska", container_options=container_options)
+            height, width = stored_size(info.height, info.width, info.aspect)
+            slices = "4" if min(height, width) >= _SLICED_FROM else "1"
             options = {"level": "3", "slices": slices, "slicecrc": "1"}
             self._stream = self._container.add_stream("ffv1", rate=self._rate, options=options)
             context = self._stream.codec_context
-            context.width, context.height = info.width, info.height
+            context.height, context.width = height, width
             context.pix_fmt, context.time_base = "gray16le", info.time_base
+            # What reaches the disk together: no more than a second.
+            context.gop_size = min(_MOST_TOGETHER, max(1, round(self._rate)))
         except BaseException:
             self._file.discard()
             raise
@@ -88,17 +115,20 @@ class Gray16Sink:
         """Encode one map."""
         if depth_frame.stale:
             return
+        context = self._stream.codec_context
         if self._scale is None:
             self._scale = scale_for(depth_frame)
+            camera = depth_frame.intrinsics
+            self._has_camera = camera is not None
             self._container.metadata.update(
                 DEPTH_SCALE=repr(self._scale.scale),
                 DEPTH_OFFSET=repr(self._scale.offset),
                 DEPTH_UNIT=self._scale.unit.value,
                 DEPTH_POLARITY=self._scale.unit.polarity,
-                DEPTH_CAMERA=json.dumps(described(depth_frame.intrinsics)),
+                DEPTH_CAMERA=json.dumps(described(camera and camera.scaled(context.height, context.width))),
             )
-        context = self._stream.codec_context
-        depth = resize_map(depth_frame.depth, context.height, context.width)
+        depth = map_in(depth_frame.depth, (context.height, context.width), self._meant)
+        self.barred += self._has_camera and not are_alike(self._meant, depth_frame.frame.size)
         codes = self._scale.encode(depth)
         self.clipped += bool(np.any(codes == _TOP))
         picture = av.VideoFrame.from_ndarray(codes, format="gray16le")
@@ -108,19 +138,24 @@ class Gray16Sink:
 
     def close(self) -> None:
         """Finish the file and give it its name."""
+        if self._file.is_over:
+            return
         if self._scale is None:
             self.abort()
             return
         with self._file.errors():
             self._container.mux(self._stream.encode(None))
-            self._container.close()
+            with self._file.finishing():
+                self._container.close()
+            if self._aspect != SQUARE:
+                write_aspect(self._file.temporary, self._aspect)
         self._file.commit()
 
     def abort(self) -> None:
         """Drop the file."""
+        self._file.discard()
         with suppress(OSError, av.FFmpegError):
             self._container.close()
-        self._file.discard()
 
 
 def read_gray16(path: Path) -> Iterator[NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from engines.spec import Unit
@@ -16,7 +16,7 @@ from stream.camera import Intrinsics, LensModel
 from stream.clock import UnixClock
 from stream.frame import DepthFrame, Frame
 from stream.pointcloud import Cloud, CloudRule, cloud_of
-from stream.preprocess import to_rgb
+from stream.preprocess import shown
 from stream.sources import SourceInfo
 
 FRAME_ID = "camera"
@@ -86,19 +86,27 @@ class Observer:
         """The points that have a reading; None where there is no camera or no scale."""
         if depth_frame.intrinsics is None or depth_frame.unit is Unit.RELATIVE:
             return None
-        colours = to_rgb(depth_frame.frame.picture, *depth_frame.depth.shape)
+        height, width = depth_frame.depth.shape
+        colours = shown(depth_frame.frame, height, width)
         return cloud_of(depth_frame, self._rule, colours).listed()
 
 
 def jpeg(frame: Frame) -> bytes:
-    """The picture, at its own size."""
+    """The picture as it is shown: square pixels, sRGB."""
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width = frame.height, frame.width
     encoder.pix_fmt, encoder.time_base, encoder.options = "yuvj420p", Fraction(1), {"qmin": "3", "qmax": "3"}
     # Not the picture's own converter: other sinks may have the same picture in hand, and two in it wait for ever.
-    picture = VideoReformatter().reformat(frame.picture, format="yuvj420p", dst_color_range=ColorRange.JPEG, threads=1)
-    picture.pts = None
+    picture = av.VideoFrame.from_ndarray(shown(frame, *frame.size), format="rgb24")
+    picture = VideoReformatter().reformat(
+        picture,
+        format="yuvj420p",
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 
 

@@ -12,9 +12,12 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from engines.spec import Unit
+from stream.aspect import SQUARE, stored_size
 from stream.colour import Colormap, colourise
 from stream.frame import DepthFrame
-from stream.preprocess import resize_map, to_rgb
+from stream.preprocess import resize_map, shown
+from stream.shape import fitted
+from stream.sinks.fit import between_bars
 from stream.sinks.size import Resolution, fit_resolution
 from stream.sources import SourceInfo
 
@@ -38,11 +41,13 @@ def meaning(unit: Unit) -> str:
 class Painter:
     """Draws one output's pictures, all of one size whatever the size of the frames, until another style is set.
 
+    Frames of another shape than the first one's keep it, between black bars.
     resolution: limits the size of one picture.
+    as_stored: pictures keep the source's own pixels, whose aspect the encoder is told; else they are square.
     A stale map is drawn at half its brightness.
     """
 
-    __slots__ = ("_converter", "_size", "_to_yuv", "style")
+    __slots__ = ("_aspect", "_converter", "_meant", "_size", "_to_yuv", "style")
 
     def __init__(
         self,
@@ -50,10 +55,14 @@ class Painter:
         colormap: Colormap = Colormap.GRAYSCALE,
         resolution: Resolution = Resolution.AUTO,
         side_by_side: bool = False,
+        as_stored: bool = False,
     ) -> None:
         self.style = Style(colormap, side_by_side)
         """Of the pictures from the next one on; may be set from any thread."""
-        self._size = fit_resolution(info.height, info.width, resolution)
+        self._aspect = info.aspect if as_stored else SQUARE
+        shape = stored_size(info.height, info.width, info.aspect) if as_stored else (info.height, info.width)
+        self._size = fit_resolution(*shape, resolution)
+        self._meant = info.size
         self._converter, self._to_yuv = VideoReformatter(), VideoReformatter()
 
     @property
@@ -65,13 +74,14 @@ class Painter:
     def rgb(self, depth_frame: DepthFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] RGB."""
         style = self.style
-        height, width = self._size
-        depth = (
-            depth_frame.depth if depth_frame.depth.shape == self._size else resize_map(depth_frame.depth, *self._size)
-        )
-        image = colourise(depth, depth_frame.range, depth_frame.unit, style.colormap)
+        height, width = fitted(self._size, self._meant, depth_frame.frame.size)
+        depth = depth_frame.depth
+        if depth.shape != (height, width):
+            depth = resize_map(depth, height, width)
+        image = between_bars(colourise(depth, depth_frame.range, depth_frame.unit, style.colormap), self._size, 0)
         if style.side_by_side:
-            image = np.hstack([to_rgb(depth_frame.frame.picture, height, width, self._converter), image])
+            original = shown(depth_frame.frame, height, width, self._converter)
+            image = np.hstack([between_bars(original, self._size, 0), image])
         return image // np.uint8(2) if depth_frame.stale else image
 
     def yuv(self, depth_frame: DepthFrame) -> av.VideoFrame:
@@ -91,5 +101,7 @@ class Painter:
         assert isinstance(context, VideoCodecContext)
         context.height, context.width = size or self.size
         context.pix_fmt = "yuv420p"
+        if self._aspect != SQUARE:
+            context.sample_aspect_ratio = self._aspect
         context.colorspace, context.color_range = _BT709_MATRIX, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

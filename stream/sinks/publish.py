@@ -7,13 +7,15 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from engines.spec import Unit
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import wait_before_try_s
-from stream.rtsp.publication import Publication, Refused
+from stream.rtsp.conversation import Refused
+from stream.rtsp.publication import Publication
 from stream.rtsp.rtp import Sender
 from stream.rtsp.sdp import describe
 from stream.sinks.encoder import LiveEncoder, choose_encoder
@@ -36,6 +38,8 @@ class RtspPublishSink:
     timeout_s: of every wait for the server; wait: sleeps so many seconds, or until the event is set; replaced in tests.
     """
 
+    kind = "rtsp-publish"
+
     def __init__(
         self,
         uri: RtspPublish,
@@ -50,10 +54,11 @@ class RtspPublishSink:
         self._wait = wait
         choice = choose_encoder(painter, info.rate)
         self._encoder = LiveEncoder(choice, painter, info.rate)
-        self._description = describe(choice.parameter_sets, meaning(unit))
+        self._description = partial(describe, choice.parameter_sets, about=meaning(unit))
         self._pictures: Mailbox[DepthFrame] = Mailbox(_PLACES, Overflow.REPLACE)
         self._closing = threading.Event()
         self._publication: Publication | None = None
+        self._lost = 0
         self.connections = 0
         """Times that the server took our stream, so far."""
         self.sent_bytes = 0
@@ -64,8 +69,8 @@ class RtspPublishSink:
 
     @property
     def dropped(self) -> int:
-        """Pictures replaced by newer ones before they could be sent."""
-        return self._pictures.dropped
+        """Pictures replaced by newer ones before they could be sent, or sent in part: the system had no room."""
+        return self._pictures.dropped + self._lost
 
     @property
     def viewers(self) -> int:
@@ -107,6 +112,11 @@ class RtspPublishSink:
             pass
         except SinkError as error:
             self._pictures.close(error)
+        except Exception as error:  # a thread's boundary: the run ends with it
+            _LOG.debug("the publisher ended", exc_info=True)
+            failure = SinkError(f"cannot publish to {self._uri}: {error}")
+            failure.__cause__ = error
+            self._pictures.close(failure)
 
     def _sent_from(self, first: DepthFrame) -> str:
         """Send until the mailbox closes (raises MailboxClosed) or the way breaks: then says why."""
@@ -122,7 +132,7 @@ class RtspPublishSink:
         try:
             while True:
                 packets = sender.packets(self._encoder.encode(picture, key=is_first))
-                publication.send(packets)
+                self._lost += not publication.send(packets)
                 self.sent_bytes += sum(map(len, packets))
                 is_first = False
                 now_s = time.monotonic()

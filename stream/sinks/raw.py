@@ -62,6 +62,8 @@ class RawSink:
     kind: of the values; limits: (near, far) in metres, told in every header.
     """
 
+    kind = "raw"
+
     __slots__ = ("_clock", "_closed", "_encoder", "_lock", "_past_bytes", "_past_dropped", "_subscriptions")
 
     def __init__(

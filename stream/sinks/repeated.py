@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 from stream.frame import DepthFrame
-from stream.sinks import Sink
+from stream.sinks import Sink, kind_of
 from stream.sources import SourceInfo
 
 
@@ -25,6 +25,11 @@ class Repeated:
         self._period_s = 1 / source_rate
         self._last: DepthFrame | None = None
         self._next = 0
+
+    @property
+    def kind(self) -> str:
+        """The other sink's."""
+        return kind_of(self.sink)
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Show the last frame up to this one's time."""

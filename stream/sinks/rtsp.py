@@ -24,6 +24,8 @@ class RtspServeSink:
     Raises SinkError when there is no encoder or the port is taken.
     """
 
+    kind = "rtsp"
+
     __slots__ = ("_encoder", "_server")
 
     def __init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,30 @@ from stream.cloudfile import WRITERS
 from stream.errors import SinkError
 from stream.frame import DepthFrame
 from stream.pointcloud import CloudRule, cloud_of
-from stream.preprocess import to_rgb
+from stream.preprocess import shown
 from stream.raw.codes import Codes
 from stream.sinks.gray16 import scale_for
 from stream.sinks.numbered import numbered
+from stream.sinks.unfinished import check_name, reason_of, shortened
 
 FORMAT = 1
+_NAME_BYTES = 240
 
 
 class NumberedFiles:
     """Files named by a pattern such as `depth/%06d.png`; each appears under its name when it is complete."""
 
-    __slots__ = ("_written", "path")
+    __slots__ = ("_is_kept", "_temporary", "_written", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._written = 0
+        self._is_kept = False
+        check_name(numbered(path, 0))
         if not path.parent.is_dir():
             raise SinkError(f"there is no folder {path.parent} for {path.name}: make it first")
+        # One name for all, so that a killed run leaves one file, which the next run takes.
+        self._temporary = path.with_name(f".{shortened(path.name, _NAME_BYTES)}.part")
 
     @property
     def index_path(self) -> Path:
@@ -49,18 +56,32 @@ class NumberedFiles:
     def write(self, data: bytes) -> str:
         """Write the next file; returns its name. Raises SinkError."""
         path = numbered(self.path, self._written)
-        temporary = path.with_name(f".{path.name}.part")
         try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise SinkError(f"cannot write {path}: {error.strerror}") from error
+            self._temporary.write_bytes(data)
+            os.replace(self._temporary, path)
+        except BaseException as error:
+            self._temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise SinkError(f"cannot write {path}: {self.failed(error)}") from error
+            raise
         self._written += 1
         return path.name
 
+    def failed(self, error: OSError) -> str:
+        """Why nothing more can be written, and what is left: from now on nothing is removed."""
+        self._is_kept = self._written > 0
+        left = f"; the {self._written} before it are kept" if self._is_kept else ""
+        return f"{reason_of(error)}{left}"
+
+    @property
+    def is_kept(self) -> bool:
+        """The files stay: a disk was full, or the like."""
+        return self._is_kept
+
     def discard(self) -> None:
         """Remove all that were written."""
+        if self._is_kept:
+            return
         for index in range(self._written):
             numbered(self.path, index).unlink(missing_ok=True)
         self._written = 0
@@ -79,11 +100,14 @@ class StillsSink:
     scale; code 0 is no value. Raises SinkError.
     """
 
+    kind = "stills"
+
     __slots__ = ("_codes", "_files", "_list")
 
     def __init__(self, path: Path) -> None:
         self._files = NumberedFiles(path)
         self._codes: Codes | None = None
+        check_name(self._files.index_path)
         try:
             self._list = self._files.index_path.open("w", encoding="utf-8")
         except OSError as error:
@@ -117,8 +141,10 @@ class StillsSink:
         """Remove what was written."""
         if self._list.closed:
             return
-        self._list.close()
-        self._files.index_path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._list.close()
+        if not self._files.is_kept:
+            self._files.index_path.unlink(missing_ok=True)
         self._files.discard()
 
     def _described(self, first: DepthFrame) -> Codes:
@@ -144,7 +170,7 @@ class StillsSink:
             self._list.write(json.dumps(fields) + "\n")
             self._list.flush()
         except OSError as error:
-            raise SinkError(f"cannot write {self._files.index_path}: {error.strerror}") from error
+            raise SinkError(f"cannot write {self._files.index_path}: {self._files.failed(error)}") from error
 
 
 def still(pixels: NDArray[Any], codec: str, layout: str, options: dict[str, str]) -> bytes:
@@ -165,20 +191,30 @@ class CloudSink:
     """A coloured point cloud for each frame, `.ply` or `.pcd`.
 
     PCD files stay organised unless the rule thins them; PLY files list the points that have a reading.
+    left_out: frames, behind the first, of a shape for which the camera is not known.
     Raises SinkError; CameraError and UnitError where there is no camera or no metres.
     """
 
-    __slots__ = ("_files", "_rule")
+    kind = "clouds"
+
+    __slots__ = ("_files", "_has_begun", "_rule", "left_out")
 
     def __init__(self, path: Path, rule: CloudRule) -> None:
         self._files = NumberedFiles(path)
         self._rule = rule
+        self._has_begun = False
+        self.left_out = 0
 
     def write(self, depth_frame: DepthFrame) -> None:
         """Write one cloud."""
         if depth_frame.stale:
             return
-        colours = to_rgb(depth_frame.frame.picture, *depth_frame.depth.shape)
+        if depth_frame.intrinsics is None and self._has_begun:
+            self.left_out += 1
+            return
+        self._has_begun = True
+        height, width = depth_frame.depth.shape
+        colours = shown(depth_frame.frame, height, width)
         points = cloud_of(depth_frame, self._rule, colours)
         suffix = self._files.path.suffix.lower()
         self._files.write(WRITERS[suffix](points.listed() if suffix == ".ply" else points))

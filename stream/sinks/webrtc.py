@@ -35,6 +35,8 @@ class WebRtcSink(BroadcastSink):
     Raises SinkError when there is no encoder.
     """
 
+    kind = "webrtc"
+
     def __init__(self, info: SourceInfo, painter: Painter, ice: Ice, viewing: Viewing) -> None:
         codecs = choose_codecs(painter, info.rate, viewing.bitrate)
         self._loop = LoopThread("webrtc")
@@ -52,6 +54,8 @@ class WebRtcSink(BroadcastSink):
 class Viewer:
     """A peer that watches."""
 
+    directions = frozenset({"recvonly", "sendrecv"})
+
     def __init__(self, broadcast: Broadcast, codecs: Codecs) -> None:
         self._broadcast = broadcast
         self._codecs = codecs
@@ -68,7 +72,10 @@ class Viewer:
             raise OfferRefused(f"the offer knows no codec of {', '.join(self._codecs.preferred)}")
         agree_on(transceiver, codec)
         self._track = ViewerTrack(codec, peer, self._broadcast)
-        notes, sender = Notes(peer), peer.addTrack(self._track)
+        notes, sender = Notes(peer), transceiver.sender
+        sender.replaceTrack(self._track)
+        for one in known:
+            one.direction = "sendonly" if one is transceiver else "inactive"
         self._track.sent = lambda coded: notes.sent(coded, sender)
 
     def wants_key(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from aiortc import RTCSessionDescription
 
+from stream.errors import SinkError
+from stream.frame import DepthFrame
 from stream.pacing import wait_before_try_s
 from stream.sinks.picture import Painter
 from stream.sources import SourceInfo
@@ -39,6 +41,8 @@ class WhipPublishSink(BroadcastSink):
     wait: sleeps so many seconds; replaced in tests. Raises SinkError when there is no encoder.
     """
 
+    kind = "whip"
+
     def __init__(
         self,
         uri: WhipPublish,
@@ -61,12 +65,20 @@ class WhipPublishSink(BroadcastSink):
         self._ending = asyncio.Event()
         self._life = self._loop.submit(self._live())
 
+    def write(self, depth_frame: DepthFrame) -> None:
+        """Encode and send one picture. Raises SinkError, also where nothing is sent any more."""
+        if self._life.done() and not self._life.cancelled() and (error := self._life.exception()) is not None:
+            raise SinkError(f"cannot publish to {self._uri}: {error}") from error
+        super().write(depth_frame)
+
     def close(self) -> None:
         """Leave the server, if that is heard at once; harmless when repeated."""
         self._loop.call(self._ending.set)
-        with suppress(TimeoutError, CancelledError):
-            self._life.result(_LEAVE_S)
-        self._loop.close()
+        try:
+            with suppress(TimeoutError, CancelledError):
+                self._life.exception(_LEAVE_S)
+        finally:
+            self._loop.close()
 
     async def _live(self) -> None:
         """Connection after connection."""
@@ -115,7 +127,7 @@ class WhipPublishSink(BroadcastSink):
                 self._broadcast.leave(track)
             if session is not None:
                 there = session
-                await _aside(lambda: leave(there, self._uri.token, _LEAVE_S / 2))
+                await _aside(lambda: leave(there, _LEAVE_S / 2))
             await peer.close()
 
     async def _sent(self, peer: Peer, changed: asyncio.Event, ending: asyncio.Task[Any]) -> str:

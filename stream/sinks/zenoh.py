@@ -19,6 +19,8 @@ ENCODING = "application/x-depthcast-raw"
 class ZenohSink:
     """Publishes each frame; what a subscriber cannot take in time is dropped for it. Raises SinkError."""
 
+    kind = "zenoh"
+
     __slots__ = ("_clock", "_encoder", "_publisher", "_session")
 
     def __init__(self, uri: ZenohOut, info: SourceInfo, limits: tuple[float, float] = (0.0, float("inf"))) -> None:

@@ -8,21 +8,25 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, Self
 
+from stream.aspect import SQUARE
 from stream.frame import Frame
+from stream.orientation import UPRIGHT, Orientation
+from stream.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What is known of a stream before its first frame is taken.
 
-    height, width: pixels of the first frame, upright.
+    height, width: square pixels of the first frame, upright.
     rate: average frames per second; None where the container does not say.
     time_base: seconds in one unit of `Frame.pts`.
     frames, duration_s: estimates of what iteration will yield; None where unknown or endless.
     live: frames arrive in their own time and may be dropped; False: they wait for us.
     audio: there is a sound track beside the pictures.
     name: what to call the source in messages.
-    turned: counter-clockwise degrees by which its first picture was turned to be upright.
+    orientation: what made its first picture upright.
+    aspect: of the pixels of its first picture, upright, before they were made square.
     notes: what a person should know about how its pictures and sound are read, a sentence each.
     """
 
@@ -35,12 +39,18 @@ class SourceInfo:
     live: bool
     audio: bool
     name: str
-    turned: int = 0
+    orientation: Orientation = UPRIGHT
+    aspect: Fraction = SQUARE
     notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the first frame; see `Frame.size`."""
+        return self.height, self.width
 
 
 class Source(Protocol):
-    """Frames in order of presentation. A live source's `close` may come from another thread: it ends the iteration."""
+    """Frames in order of presentation. `close` may come from another thread: it ends the iteration."""
 
     @property
     def info(self) -> SourceInfo:

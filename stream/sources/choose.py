@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from stream.errors import SourceError
+from stream.rtsp.redirects import keep_login
 from stream.sources import Source
+from stream.sources.connection import Address
 from stream.sources.file import FileSource
-from stream.sources.limited import Limited
-from stream.sources.live import Address, LiveSource
+from stream.sources.limited import limited
+from stream.sources.live import LiveSource
 from stream.sources.paced import Looped, Paced
 from stream.sources.synthetic import SyntheticSource
+from stream.sources.verified import system_authorities
 from stream.uris import CameraIn, FileIn, HttpIn, RtspIn, SourceUri, TestIn
 from stream.webrtcuris import WebRtcIn
 
@@ -29,14 +33,16 @@ def open_source(
 ) -> Source:
     """Open what the URI names.
 
-    max_frames: end after this many; output_fps: thin to this rate; timeout_s: of every wait for the network.
-    authorities: certificates that whoever speaks TLS is checked against; None: he is not, most cameras sign their own.
+    max_frames: end after this many, unless it is live: whoever drops frames of a live source counts the others.
+    output_fps: thin to this rate; timeout_s: of every wait for the network.
+    authorities: certificates (PEM) that servers are verified against; None: those of this machine for https://, and
+        for rtsps:// none, since most cameras sign their own.
     Raises SourceError with what to do.
     """
     if isinstance(uri, FileIn) and not uri.loop and not uri.realtime:
         return FileSource(uri.path, max_frames, output_fps)
     source = _opened(uri, timeout_s, authorities)
-    return source if max_frames is None and output_fps is None else Limited(source, max_frames, output_fps)
+    return limited(source, max_frames, output_fps)
 
 
 def _opened(uri: SourceUri, timeout_s: float, authorities: Path | None) -> Source:
@@ -61,10 +67,10 @@ def _opened(uri: SourceUri, timeout_s: float, authorities: Path | None) -> Sourc
 
 def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: Path | None = None) -> Address:
     """What FFmpeg is told."""
-    checked = {} if authorities is None else {"tls_verify": "1", "ca_file": str(authorities)}
     limit = str(round(timeout_s * 1e6))
     match uri:
         case RtspIn():
+            trusted = None if uri.insecure else authorities
             options = {
                 "rtsp_transport": uri.transport.value,
                 "timeout": limit,
@@ -72,12 +78,21 @@ def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: P
                 "probesize": "32",
                 "analyzeduration": "0",
                 "protocol_whitelist": _RTSP_PROTOCOLS,
-                **checked,
+                **_verified(trusted),
             }
-            return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s)
+            check = None if uri.remote.login is None else partial(keep_login, uri.remote, timeout_s, trusted)
+            return Address(uri.remote.url, str(uri), tuple(options.items()), "rtsp", timeout_s, check=check)
         case HttpIn():
-            options = {"timeout": limit, "protocol_whitelist": _HTTP_PROTOCOLS, **checked}
-            return Address(uri.remote.url, str(uri), tuple(options.items()), None, timeout_s)
+            trusted = None if uri.insecure else authorities or system_authorities()
+            options = {
+                "timeout": limit,
+                "rw_timeout": limit,
+                # Half of what opening may take: where the first key picture is late, there is nothing to analyse.
+                "analyzeduration": str(round(timeout_s * 5e5)),
+                "protocol_whitelist": _HTTP_PROTOCOLS,
+                **_verified(trusted),
+            }
+            return Address(uri.remote.url, str(uri), tuple(options.items()), None, timeout_s, True, trusted)
         case CameraIn(device, size, rate):
             options = {}
             if size is not None:
@@ -85,6 +100,10 @@ def address_of(uri: RtspIn | HttpIn | CameraIn, timeout_s: float, authorities: P
             if rate is not None:
                 options["framerate"] = str(rate)
             return Address(device, str(uri), tuple(options.items()), "v4l2", timeout_s)
+
+
+def _verified(trusted: Path | None) -> dict[str, str]:
+    return {} if trusted is None else {"tls_verify": "1", "ca_file": str(trusted)}
 
 
 def _cameras() -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -14,22 +17,25 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from engines.closing import Closing
+from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
+from stream.sources.opening import grid_of, nothing_in, opened, video_of
+from stream.sources.pipe import name_of
+from stream.sources.progressive import Deinterlacer
+from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
 from stream.sources.thin import Thinner
+from stream.sources.tiles import Grid, assembled
+from stream.sources.times import FileClock, Presentation, Shown
 from stream.sources.upright import Upright
 
-_TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-"""FFmpeg draws any text as a video; nobody who passes a text file means that."""
-_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
-"""First bytes of files that only name other files or addresses, and may keep their reader waiting for more."""
-_REFERRING = frozenset({"concat", "dash", "hls", "imf", "lavfi", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"})
-"""Formats that are read from other files or addresses than the one that was named."""
-_MOST_PIXELS = 1 << 27
-"""Of one frame, 16K: what a file claims beyond that is believed to be a mistake, and no memory is taken for it."""
-_REORDERED_STEPS = 10
-"""Times that fall back by more frames than this belong to a clock that was restarted."""
+_MOST_HEARD = 1 << 16
+"""Packets of sound before the first picture."""
+_HELD_BYTES = 256 << 20
+"""Of pictures that wait until their time is known."""
+_LEAVE_S = 1.0
+"""How long `close` waits for a reader that is at work."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
 _LONGEST_GAP = 2**31 - 1
@@ -37,7 +43,7 @@ _LONGEST_GAP = 2**31 - 1
 
 
 class FileSource(Closing):
-    """Reads a file from its first frame to its last.
+    """Reads a file, or a pipe, from its first frame to its last.
 
     max_frames: end after this many frames.
     output_fps: thin a faster clip to this rate; frames are left out, never repeated.
@@ -46,7 +52,24 @@ class FileSource(Closing):
     """
 
     reconnects = 0
-    __slots__ = ("_clock", "_container", "_first", "_frames", "_info", "_max_frames", "_thinner", "_upright", "damaged")
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_container",
+        "_deinterlacer",
+        "_first",
+        "_frames",
+        "_heard",
+        "_info",
+        "_max_frames",
+        "_outputs",
+        "_pipe",
+        "_reading",
+        "_sound",
+        "_thinner",
+        "_upright",
+        "damaged",
+    )
 
     def __init__(self, path: Path | str, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
         if max_frames is not None and max_frames < 1:
@@ -54,65 +77,165 @@ class FileSource(Closing):
         if output_fps is not None and output_fps <= 0:
             raise ValueError(f"output_fps must be above zero, got {output_fps}")
         path = Path(path)
-        self._container = _open(path)
+        self._container, self._pipe = opened(path)
+        self._reading = threading.Lock()
+        """Held while FFmpeg works on the container: it may not be closed then."""
+        self._closed = False
         self.damaged = 0
         """Packets that could not be decoded and frames that were decoded with errors, so far."""
         try:
-            video = _video_of(self._container, path)
-            self._upright = Upright()
-            self._frames = self._decode(video)
+            video = video_of(self._container, name_of(path))
+            self._sound, sound_note = sound_track(self._container)
+            self._heard: list[AudioPacket] | None = []
+            """Of the sound, before the first frame was asked for: for outputs that are still to come."""
+            self._outputs: list[Sound] = []
+            self._upright = Upright(video)
+            self._deinterlacer = Deinterlacer()
+            self._clock: FileClock | None = None
+            grid = grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
+            self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
+            if self._pipe is not None:
+                self._pipe.check()
             if self._first is None:
-                raise SourceError(f"no frame of {path} can be decoded: the file is damaged or empty; encode it again")
+                raise SourceError(nothing_in(name_of(path), self._container, self._pipe))
         except BaseException:
-            self._container.close()
+            self.close()
             raise
         self._max_frames = max_frames
         rate = _rate_of(video)
         self._thinner = Thinner(output_fps, rate)
-        time_base = _time_base_of(video)
-        self._clock = _Clock(
-            origin_of(video), _ticks(rate, time_base), min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
-        )
-        self._info = self._described(video, rate, path.name)
+        notes = () if sound_note is None else (sound_note,)
+        self._info = self._described(video, rate, path, notes)
 
     @property
     def info(self) -> SourceInfo:
-        """Read from the container and its first frame."""
-        return self._info
+        """Read from the container and its first frame; what is noted of later ones is added."""
+        notes = self._deinterlacer.notes
+        return replace(self._info, notes=(*self._info.notes, *notes)) if notes else self._info
+
+    def sound(self) -> Sound | None:
+        """The sound from its start on, for one output: to be asked for before the first frame. None: there is none."""
+        if self._sound is None:
+            return None
+        assert self._clock is not None
+        self._outputs.append(Sound(self._sound, self._clock, self._info.time_base))
+        return self._outputs[-1]
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         picture, self._first = self._first, None
+        heard, self._heard = self._heard, None
+        for packet in heard or ():
+            self._hear(packet)
         time_base = self._info.time_base
         while picture is not None and (self._max_frames is None or index < self._max_frames):
-            pts = self._clock.mended(picture.pts)
-            if self._thinner.keeps(pts * time_base):
-                yield Frame(picture, index, pts, time_base, time.monotonic_ns())
+            assert picture.pts is not None
+            if self._thinner.keeps(picture.pts * time_base):
+                aspect, light = self._upright.aspect, self._upright.light
+                yield Frame(picture, index, picture.pts, time_base, time.monotonic_ns(), aspect, light)
                 index += 1
             picture = next(self._frames, None)
+        if picture is None and not self._closed:
+            for sound in self._outputs:
+                sound.ended = True
 
     def close(self) -> None:
-        """Close the file."""
+        """End the iteration, from any thread, and close the file; one that hangs is closed by its reader."""
+        self._closed = True
+        if self._pipe is not None:
+            self._pipe.stop()
+        if self._reading.acquire(timeout=_LEAVE_S):
+            self._let_go()
+            self._reading.release()
+
+    def _let_go(self) -> None:
         self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def _decode(self, video: VideoStream) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(video)
-        while True:
-            try:
-                packet = next(packets, None)
-                pictures = [] if packet is None else packet.decode()
-            except av.FFmpegError:
-                self.damaged += 1
-                continue
-            if packet is None:
-                return
-            for picture in pictures:
-                assert isinstance(picture, av.VideoFrame)
-                self.damaged += picture.is_corrupt
+        """The pictures, upright and with their times from the start of the track."""
+        order = presentation_of(self._container, video)
+        for shown in self._shown(video, order):
+            if self._clock is None:
+                self._clock = clock_of(video, _rate_of(video), order.first)
+            shown.picture.pts = self._clock.mended(shown.pts, shown.part)
+            for picture in self._deinterlacer.progressive(shown.picture):
                 yield self._upright.turned(picture)
+        for picture in self._deinterlacer.rest():
+            yield self._upright.turned(picture)
 
-    def _described(self, video: VideoStream, rate: Fraction | None, name: str) -> SourceInfo:
+    def _whole(self, grid: Grid) -> Iterator[av.VideoFrame]:
+        """The one picture of a still in tiles."""
+        tracks = {track.id: track for track in self._container.streams.video}
+        found: dict[int, av.VideoFrame] = {}
+        try:
+            with self._reading:
+                for packet in self._container.demux([tracks[tile] for tile in grid.tiles]):
+                    for picture in packet.decode():
+                        assert isinstance(picture, av.VideoFrame)
+                        found.setdefault(packet.stream.id, picture)
+            yield self._upright.turned(assembled([found[tile] for tile in grid.tiles], grid))
+        except (av.FFmpegError, KeyError):
+            self.damaged += 1
+
+    def _shown(self, video: VideoStream, order: Presentation) -> Iterator[Shown]:
+        """What the packets give, in order; sound is passed on."""
+        streams = [video] if self._sound is None else [video, self._sound]
+        packets = self._container.demux(streams)
+        while True:
+            with self._reading:
+                if self._closed:
+                    self._let_go()
+                    return
+                try:
+                    packet = next(packets, None)
+                except av.FFmpegError:
+                    self.damaged += 1
+                    packet = None
+                if self._pipe is not None:
+                    self._pipe.check()
+                if packet is not None and packet.stream is not video:
+                    self._hear(packet)
+                    continue
+                pictures = self._pictures_of(packet, video, order)
+            for picture in pictures:
+                self.damaged += picture.is_corrupt
+                yield from order.shown(picture, video.codec_context.has_b_frames)
+            if packet is None:
+                yield from order.rest()
+                return
+
+    def _pictures_of(
+        self, packet: av.Packet[Any] | None, video: VideoStream, order: Presentation
+    ) -> list[av.VideoFrame]:
+        """What the decoder gives for a packet, or at the end."""
+        if packet is not None and packet.size:
+            order.sending(packet)
+        try:
+            return video.codec_context.decode(packet)
+        except av.EOFError:
+            return []
+        except av.FFmpegError:
+            self.damaged += 1
+            return []
+
+    def _hear(self, packet: AudioPacket) -> None:
+        """Keep a packet of sound, or hand it to the outputs that want it."""
+        if self._heard is not None:
+            if len(self._heard) < _MOST_HEARD:
+                self._heard.append(packet)
+            return
+        if not self._outputs or not packet.size:
+            return
+        assert self._sound is not None
+        is_decoded = any(sound.is_decoded for sound in self._outputs)
+        piece = decoded(packet, self._sound) if is_decoded else Piece(packet)
+        for number, sound in enumerate(self._outputs):
+            sound.put(copied(piece) if number else piece)
+
+    def _described(self, video: VideoStream, rate: Fraction | None, path: Path, notes: tuple[str, ...]) -> SourceInfo:
         assert self._first is not None
         wanted = rate if rate is None or self._thinner.rate is None else min(rate, self._thinner.rate)
         frames = _frames_of(self._container, video, rate)
@@ -120,100 +243,22 @@ class FileSource(Closing):
             frames = ceil(frames * wanted / rate)
         if self._max_frames is not None:
             frames = min(self._max_frames, frames or self._max_frames)
+        upright = self._upright
+        height, width = display_size(self._first.height, self._first.width, upright.aspect)
         return SourceInfo(
-            height=self._first.height,
-            width=self._first.width,
+            height=height,
+            width=width,
             rate=wanted,
             time_base=_time_base_of(video),
             frames=frames,
             duration_s=float(frames / wanted) if frames is not None and wanted else None,
             live=False,
-            audio=bool(self._container.streams.audio),
-            name=name,
-            turned=self._upright.degrees,
+            audio=self._sound is not None,
+            name=path.name if self._pipe is None else name_of(path),
+            orientation=upright.orientation,
+            aspect=upright.aspect,
+            notes=(*notes, *upright.notes),
         )
-
-
-class _Clock:
-    """Makes presentation times rise strictly: fills in missing ones, moves repeated ones, bridges leaps."""
-
-    __slots__ = ("_last", "_longest", "_origin", "_step")
-
-    def __init__(self, origin: int, step: int, longest: int) -> None:
-        self._origin = origin
-        self._step = step
-        self._longest = longest
-        self._last: int | None = None
-
-    def mended(self, pts: int | None) -> int:
-        """The next frame's time, counted from the start of the track."""
-        last, step = self._last, self._step
-        if last is None:
-            now = 0 if pts is None else max(0, pts - self._origin)
-        elif pts is None:
-            now = last + step
-        else:
-            now = pts - self._origin
-            if not last - _REORDERED_STEPS * step <= now <= last + self._longest:
-                self._origin = pts - (last + step)
-                now = last + step
-            now = max(now, last + 1)
-        self._last = now
-        return now
-
-
-def origin_of(video: VideoStream) -> int:
-    """Where a track's clock starts, in its time base: `Frame.pts` of a file counts from there."""
-    return video.start_time or 0
-
-
-def _open(path: Path) -> InputContainer:
-    if not path.exists():
-        raise SourceError(f"no such file: {path}")
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder; name one video file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    if not head:
-        raise SourceError(f"{path} is empty (0 bytes)")
-    if head.startswith(_PLAYLISTS):
-        raise SourceError(f"{path} is a playlist, not a video; name the video itself")
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": ",".join(av.formats_available - _REFERRING),
-        "max_pixels": str(_MOST_PIXELS),
-    }
-    try:
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if head[4:8] == b"ftyp":
-            raise SourceError(f"{path} is cut short: its index (moov) is missing; copy or record it again") from error
-        raise SourceError(f"{path} is not a video, or in no format that can be read here") from error
-    if container.format.name in _TEXT_FORMATS:
-        container.close()
-        raise SourceError(f"{path} is a text file, not a video")
-    return container
-
-
-def _video_of(container: InputContainer, path: Path) -> VideoStream:
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
-        what = "sound only" if container.streams.audio else "no pictures"
-        raise SourceError(f"{path} is not a video: it holds {what}")
-    best = container.streams.best("video")
-    video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
-    if video.codec_context is None:
-        raise SourceError(f"{path} holds a video in a codec that cannot be decoded here; convert it to H.264")
-    if video.height * video.width > _MOST_PIXELS:
-        raise SourceError(
-            f"{path} has {video.width}x{video.height} pixels a frame, more than can be used; scale it down"
-        )
-    video.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
-    video.thread_type = "AUTO"
-    return video
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:
@@ -228,8 +273,23 @@ def _ticks(rate: Fraction | None, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base))) if rate else 1
 
 
-def _longest_gap(time_base: Fraction) -> int:
-    return min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+def clock_of(video: VideoStream, rate: Fraction | None, first: int | None = None) -> FileClock:
+    """For a track whose pictures come at `rate`, as far as that is known.
+
+    first: the smallest time seen; in a container that numbers by decoding it is not what is told as the start.
+    """
+    time_base = _time_base_of(video)
+    start = video.start_time or 0
+    longest = min(int(_LONGEST_GAP_S / time_base), _LONGEST_GAP)
+    origin = start if first is None else max(start, first)
+    return FileClock(origin, _ticks(rate, time_base), longest)
+
+
+def presentation_of(container: InputContainer, video: VideoStream) -> Presentation:
+    """For a track; what it may hold back is kept from filling the memory."""
+    step = _ticks(_rate_of(video), _time_base_of(video))
+    most_held = min(16, _HELD_BYTES // max(1, 3 * video.height * video.width))
+    return Presentation(step, most_held, by_decoding=container.format.name == "avi")
 
 
 def _frames_of(container: InputContainer, video: VideoStream, rate: Fraction | None) -> int | None:

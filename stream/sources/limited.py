@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 
 from engines.closing import Closing
 from stream.frame import Frame
 from stream.sources import Source, SourceInfo
 from stream.sources.thin import Thinner
+
+
+def limited(source: Source, max_frames: int | None, output_fps: Fraction | None) -> Source:
+    """The source, thinned, and ended after so many frames unless it is live."""
+    most = None if source.info.live else max_frames
+    return source if most is None and output_fps is None else Limited(source, most, output_fps)
 
 
 class Limited(Closing):
@@ -18,6 +25,10 @@ class Limited(Closing):
     __slots__ = ("_max_frames", "_source", "_thinner")
 
     def __init__(self, source: Source, max_frames: int | None = None, output_fps: Fraction | None = None) -> None:
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames starts at 1, got {max_frames}")
+        if output_fps is not None and output_fps <= 0:
+            raise ValueError(f"output_fps must be above zero, got {output_fps}")
         self._source = source
         self._max_frames = max_frames
         self._thinner = Thinner(output_fps, source.info.rate)
@@ -26,8 +37,14 @@ class Limited(Closing):
     def info(self) -> SourceInfo:
         """The other source's, with the smaller rate."""
         info = self._source.info
-        rates = [rate for rate in (info.rate, self._thinner.rate) if rate]
-        return replace(info, rate=min(rates, default=None), frames=self._max_frames or info.frames, duration_s=None)
+        rate = min((rate for rate in (info.rate, self._thinner.rate) if rate), default=None)
+        frames = info.frames
+        if frames is not None and rate and info.rate:
+            frames = ceil(frames * rate / info.rate)
+        if self._max_frames is not None:
+            frames = min(self._max_frames, frames or self._max_frames)
+        duration_s = float(frames / rate) if frames is not None and rate else None
+        return replace(info, rate=rate, frames=frames, duration_s=duration_s)
 
     @property
     def damaged(self) -> int:

@@ -7,24 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from engines.closing import Closing
+from stream.errors import SourceError
 from stream.frame import Frame
 from stream.pacing import Pace
 from stream.sources import Source, SourceInfo
 from stream.sources.file import FileSource
+from stream.sources.pipe import is_pipe, name_of
 
 
 class Looped(Closing):
-    """A file from its start again whenever it ends; times go on rising."""
+    """A file from its start again whenever it ends; times go on rising. Raises SourceError, as for a pipe."""
 
     reconnects = 0
-    __slots__ = ("_file", "_path", "damaged")
+    __slots__ = ("_closing", "_file", "_path", "damaged")
 
     def __init__(self, path: Path) -> None:
+        if is_pipe(path):
+            raise SourceError(f"{name_of(path)} can be read once only: leave out loop=1, or give a file")
         self._path = path
+        self._closing = threading.Event()
         self._file = FileSource(path)
         self.damaged = 0
 
@@ -35,7 +38,7 @@ class Looped(Closing):
 
     def __iter__(self) -> Iterator[Frame]:
         index = begin = 0
-        while True:
+        while not self._closing.is_set():
             last, step = begin, 1
             for frame in self._file:
                 pts = begin + frame.pts
@@ -47,13 +50,16 @@ class Looped(Closing):
             self.damaged += self._file.damaged
             self._file.close()
             self._file = FileSource(self._path)
+            if self._closing.is_set():
+                self._file.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which ends the iteration."""
+        self._closing.set()
         self._file.close()
 
 
-class Paced:
+class Paced(Closing):
     """Frames of another source, which it owns, each when its time has come: a live source.
 
     now_s: monotonic clock; wait: sleeps so many seconds, or until the event is set. Both are replaced in tests.
@@ -89,25 +95,13 @@ class Paced:
 
     def __iter__(self) -> Iterator[Frame]:
         pace = Pace()
-        try:
-            for frame in self._source:
-                self._wait(self._closing, pace.delay_s(float(frame.pts * frame.time_base), self._now_s()))
-                if self._closing.is_set():
-                    return
-                yield replace(frame, captured_ns=round(self._now_s() * 1e9))
-        finally:
+        for frame in self._source:
+            self._wait(self._closing, pace.delay_s(float(frame.pts * frame.time_base), self._now_s()))
             if self._closing.is_set():
-                self._source.close()
+                return
+            yield replace(frame, captured_ns=round(self._now_s() * 1e9))
 
     def close(self) -> None:
-        """End the iteration, from any thread. The other source is closed by whoever iterates, else here."""
+        """End the iteration and close the other source, from any thread."""
         self._closing.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
         self._source.close()

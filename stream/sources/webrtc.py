@@ -71,6 +71,8 @@ class Reception:
 class Publisher:
     """A peer that sends us its pictures."""
 
+    directions = frozenset({"sendonly", "sendrecv"})
+
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._pump: asyncio.Task[None] | None = None
@@ -86,7 +88,7 @@ class Publisher:
                 transceiver.direction = "inactive"
         if track is None:
             raise OfferRefused("the offer sends no video: its direction must be sendonly or sendrecv")
-        self._pump = asyncio.get_running_loop().create_task(self._take_from(track))
+        self._pump = asyncio.get_running_loop().create_task(self._take_from(track, peer))
 
     def wants_key(self) -> None:
         """It is sent nothing."""
@@ -96,12 +98,17 @@ class Publisher:
         if self._pump is not None:
             self._pump.cancel()
 
-    async def _take_from(self, track: MediaStreamTrack) -> None:
-        with suppress(MediaStreamError, MailboxClosed):
+    async def _take_from(self, track: MediaStreamTrack, peer: Peer) -> None:
+        try:
             while True:
                 picture = await track.recv()
                 if isinstance(picture, av.VideoFrame):
                     self._reception.take(picture, self)
+        except (MediaStreamError, MailboxClosed):
+            pass
+        except Exception:  # a task's boundary: the publisher is left, and may come again
+            _LOG.exception("%s: a publisher is left", self._reception.name)
+            await peer.close()
 
 
 class PublishedSource(Closing):

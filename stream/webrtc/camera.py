@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -35,6 +34,7 @@ class Camera(Closing):
     """
 
     reconnects = 0
+    directions = frozenset({"sendrecv"})
 
     def __init__(self, loop: LoopThread, preferred: tuple[Codec, ...]) -> None:
         self.broadcast = Broadcast(loop)
@@ -118,11 +118,15 @@ class Camera(Closing):
         self._frames.close()
 
     async def _take_from(self, pictures: MediaStreamTrack, sender_clock: SenderClock) -> None:
-        with suppress(MediaStreamError, MailboxClosed):
+        try:
             while True:
                 picture = await pictures.recv()
                 if isinstance(picture, av.VideoFrame):
                     self._take(picture, sender_clock)
+        except (MediaStreamError, MailboxClosed):
+            pass
+        except Exception as error:  # a task's boundary: who reads the frames is told
+            self._frames.close(error)
 
     def _take(self, picture: av.VideoFrame, sender_clock: SenderClock) -> None:
         now_ns = time.monotonic_ns()

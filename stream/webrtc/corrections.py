@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any
 
 import aioice.ice
@@ -35,6 +36,8 @@ from stream.errors import StreamError
 
 KNOWN = "1.16."
 _CAPACITY = 512
+_GATHERING_S = 0.8
+"""For STUN and TURN servers to answer: an answer that waits longer is a viewer who waits."""
 _LATE_TICKS = 27_000
 """0.3 s of video's 90 kHz: what has not been sent again by then is given up."""
 _CODED_PLACES = 30
@@ -63,10 +66,13 @@ class Ice:
 
     addresses: our own that are offered; none: every one of this machine but loopback's.
     servers: none are asked unless named here.
+    only_here: for peers on this machine. Firefox pairs no loopback address, so this machine's others are offered
+        beside `addresses`; what other machines send there is not heard.
     """
 
     addresses: tuple[str, ...] = ()
     servers: tuple[IceServer, ...] = ()
+    only_here: bool = False
 
 
 def check_version(found: str) -> None:
@@ -116,7 +122,7 @@ class Peer(RTCPeerConnection):
             # aiortc asks its own encoder, which pictures that come encoded do not pass (#939).
             setattr(sender, "_send_keyframe", self._key_wanted)  # noqa: B010 - mypy forbids to assign to a method
         for ice in self._get("iceTransports"):
-            offer_only(self._ice.addresses, ice._connection)
+            offer_only(self._ice, ice._connection)
         for receiver in self.getReceivers():
             # Its track comes later than the receiver where the offer is ours.
             if isinstance(receiver.track, RemoteStreamTrack) and receiver not in self._corrected:
@@ -195,18 +201,41 @@ class Certificate(RTCCertificate):
         return context
 
 
-def offer_only(addresses: Sequence[str], connection: aioice.ice.Connection) -> None:
-    """Listen on these addresses and offer no other (aioice #2).
+def own_addresses() -> tuple[str, ...]:
+    """Those of this machine's interfaces, without loopback's and without those that hold on one link only."""
+    return tuple(aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True))
+
+
+def offer_only(ice: Ice, connection: aioice.ice.Connection) -> None:
+    """Listen on the wanted addresses and offer no other (aioice #2); servers that are silent are not waited for.
 
     Without any all of this machine's are offered, or loopback's where there is nothing else.
     """
-    gather = connection.get_component_candidates
+    gather: Callable[..., Any] = connection.get_component_candidates
 
-    async def corrected(component: int, addresses: list[str], timeout: int = 5) -> Any:
-        return await gather(component, list(wanted) or addresses or ["127.0.0.1"], timeout)
+    async def corrected(component: int, addresses: list[str], timeout: float = _GATHERING_S) -> Any:
+        wanted = [*ice.addresses, *addresses] if ice.only_here else list(ice.addresses) or addresses
+        candidates = await gather(component, list(dict.fromkeys(wanted)) or ["127.0.0.1"], timeout)
+        if ice.only_here:
+            for protocol in connection._protocols:
+                hear_only(frozenset(addresses), protocol)
+        return candidates
 
-    wanted = tuple(addresses)
     setattr(connection, "get_component_candidates", corrected)  # noqa: B010 - mypy forbids to assign to a method
+
+
+def hear_only(addresses: frozenset[str], protocol: asyncio.DatagramProtocol) -> None:
+    """Pass over datagrams that come neither from these addresses nor from loopback's.
+
+    The kernel drops those of other machines that claim to come from an address of this one.
+    """
+    hear = protocol.datagram_received
+
+    def heard(data: bytes, sender: tuple[str, int]) -> None:
+        if sender[0] in addresses or ip_address(sender[0]).is_loopback:
+            hear(data, sender)
+
+    setattr(protocol, "datagram_received", heard)  # noqa: B010 - as above
 
 
 def keep_bounded(receiver: RTCRtpReceiver, track: RemoteStreamTrack) -> None:

@@ -16,6 +16,8 @@ class BroadcastSink:
     The peers are left by who has met them.
     """
 
+    kind = "browser"
+
     def __init__(self, codecs: Codecs, painter: Painter, rate: Fraction | None, broadcast: Broadcast) -> None:
         self._codecs = codecs
         self._painter = painter

@@ -58,8 +58,13 @@ class LoopThread:
 
 
 def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    with asyncio.Runner() as runner:
-        runner.run(_until_ended(started))
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(_until_ended(started))
+    except BaseException as error:  # a thread's boundary: who waits for its beginning is told
+        if started.done():
+            raise
+        started.set_exception(error)
 
 
 def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

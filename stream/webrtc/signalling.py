@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import ssl
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 _SDP = "application/sdp"
 _BODY_LIMIT = 65536
 _REDIRECTIONS = 3
 _REDIRECTED = (307, 308)
+_PORTS = {"http": 80, "https": 443}
 
 
 class Refused(Exception):
@@ -20,29 +21,46 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """url: of the session, to be deleted; sdp: the server's answer."""
+    """url: of the session, to be deleted; sdp: the server's answer; token: that may be sent to the url, if any."""
 
     url: str
     sdp: str
+    token: str | None = field(default=None, repr=False)
 
 
 def begin(url: str, offer: str, token: str | None, timeout_s: float) -> Session:
-    """Post an offer; redirections are followed. Raises Refused, or OSError where the server cannot be reached."""
+    """Post an offer; redirections are followed, the token is sent to no other server than the first.
+
+    Raises Refused, or OSError where the server cannot be reached.
+    """
+    at_first = url
     for _ in range(_REDIRECTIONS):
-        status, location, body = _asked("POST", url, offer.encode(), token, timeout_s)
+        allowed = token if is_same_server(at_first, url) else None
+        status, location, body = _asked("POST", url, offer.encode(), allowed, timeout_s)
         if status in _REDIRECTED and location:
             url = _redirected(url, location)
             continue
+        if status in (401, 403) and allowed != token:
+            raise Refused(f"HTTP {status}: redirected to {urlsplit(url).netloc}, which is not given the token")
         if status != 201:
             raise Refused(f"HTTP {status}: {body.decode(errors='replace').strip()[:200]}")
-        return Session(urljoin(url, location or ""), body.decode(errors="replace"))
+        session = _redirected(url, location or "")
+        return Session(session, body.decode(errors="replace"), allowed if is_same_server(url, session) else None)
     raise Refused("redirected without end")
 
 
-def leave(session: Session, token: str | None, timeout_s: float) -> None:
+def leave(session: Session, timeout_s: float) -> None:
     """Say good-bye, if that is heard."""
     with suppress(OSError, Refused):
-        _asked("DELETE", session.url, b"", token, timeout_s)
+        _asked("DELETE", session.url, b"", session.token, timeout_s)
+
+
+def is_same_server(one: str, other: str) -> bool:
+    """Whether what is secret may go from one URL to the other: the same origin, or that host's TLS (RFC 6454)."""
+    both = [urlsplit(url) for url in (one, other)]
+    ends = [(parts.scheme, parts.port or _PORTS.get(parts.scheme)) for parts in both]
+    is_one_host = both[0].hostname == both[1].hostname
+    return is_one_host and (ends[0] == ends[1] or ends == [("http", 80), ("https", 443)])
 
 
 def _asked(method: str, url: str, body: bytes, token: str | None, timeout_s: float) -> tuple[int, str | None, bytes]:
@@ -68,8 +86,13 @@ def _connection(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnect
 
 
 def _redirected(url: str, location: str) -> str:
-    """Never from https to http, where the token would be in the clear, nor to another scheme."""
-    target = urljoin(url, location)
-    if urlsplit(target).scheme not in {"https", urlsplit(url).scheme}:
+    """Never from https to http, where the stream's keys would be in the clear, nor to another scheme."""
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        _ = parts.port
+    except ValueError:
+        raise Refused("redirected to something that is no URL") from None
+    if parts.scheme not in {"https", urlsplit(url).scheme}:
         raise Refused("redirected to another protocol")
     return target

@@ -14,6 +14,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from stream.errors import SourceError
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
+from stream.redact import redacted_url
 from stream.webrtc.corrections import Ice, Peer
 from stream.webrtc.loop import LoopThread
 from stream.webrtc.signalling import Refused, begin, leave
@@ -38,7 +39,7 @@ def watch(
         try:
             session = begin(url, peer.localDescription.sdp, token, timeout_s)
         except (OSError, Refused) as error:
-            raise SourceError(f"{url} cannot be watched: {error}") from None
+            raise SourceError(f"{redacted_url(url)} cannot be watched: {error}") from None
         pictures: Mailbox[tuple[av.VideoFrame, int]] = Mailbox(_PLACES, Overflow.REPLACE)
         receiving = loop.submit(_receive(peer, session.sdp, pictures))
         receiving.add_done_callback(lambda _: pictures.close())
@@ -48,10 +49,10 @@ def watch(
             except MailboxClosed:
                 return
             except TimeoutError:
-                raise SourceError(f"{url} sends no pictures") from None
+                raise SourceError(f"{redacted_url(url)} sends no pictures") from None
     finally:
         if session is not None:
-            leave(session, token, _LEAVE_S)
+            leave(session, _LEAVE_S)
         if peer is not None:
             with suppress(TimeoutError):
                 loop.submit(peer.close()).result(_LEAVE_S)

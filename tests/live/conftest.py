@@ -39,6 +39,11 @@ def ffprobe() -> str:
 
 
 @pytest.fixture(scope="session")
+def strace() -> str:
+    return program("strace")
+
+
+@pytest.fixture(scope="session")
 def gst_launch() -> str:
     return program("gst-launch-1.0")
 

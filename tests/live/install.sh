@@ -11,10 +11,15 @@ root=""
 [ "$(id -u)" = 0 ] || root="sudo"
 
 missing=""
+firefox=firefox-esr
+# Ubuntu has no package of the release with extended support.
+grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null && firefox=firefox
 # Programs may be here from elsewhere than Debian's packages.
-for program in chromium ffmpeg npm; do
+for program in chromium ffmpeg npm strace; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+command -v firefox-esr >/dev/null || command -v firefox >/dev/null || missing="$missing $firefox"
+command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 for package in gir1.2-gst-rtsp-server-1.0 gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-rtsp gstreamer1.0-tools python3-gi; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from depthcast.service.api.catalog import MODEL
+from depthcast.service.api.forms import read_form
 from depthcast.service.api.models import require_model
 from depthcast.service.errors import ApiError, invalid
 from depthcast.service.jobs.generation import Target
-from depthcast.service.jobs.queue import Jobs
+from depthcast.service.jobs.parameters import ParameterError, kept
+from depthcast.service.jobs.queue import Jobs, QueueFullError
+from depthcast.service.jobs.room import Arrival, NoRoomError
+from depthcast.service.requests import LARGEST_BODY, body_of
 
-_LARGEST_JSON = 1 << 20
-_MOST_FIELDS = 64
+_ROOM_LATER_S = "60"
 _OURS = frozenset({"model", "num_generations", "target_namespace", "target_repo", "target_directory"})
 _LONGEST_NAME = 500
 _COUNTS = range(1, 5)
@@ -31,35 +30,59 @@ _COUNTS = range(1, 5)
 class Asked:
     """A request for depth, checked as far as it is before it is queued.
 
-    parameters: those of the model, as they were sent. upload: the video, where it came along; whoever reads this
-    removes it.
+    parameters: those of the model, as they were sent. upload: the video, where it came along.
     """
 
     target: Target
     parameters: Mapping[str, Any]
     count: int = 1
-    upload: Path | None = None
+    upload: Arrival | None = None
     model: str = MODEL
 
 
-async def asked_of(request: Request, caller: str, jobs: Jobs) -> Asked:
-    """What is asked for. Raises ApiError or DispatchError."""
-    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "multipart/form-data":
-        fields, upload = await _form(request, jobs)
-    else:
-        fields, upload = await _json(request), None
+@asynccontextmanager
+async def asked_of(request: Request, caller: str, jobs: Jobs) -> AsyncIterator[Asked]:
+    """What is asked for; a file that came along goes at the end of the block, unless it has become a job's.
+
+    Raises ApiError or DispatchError.
+    """
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        yield _asked(await _json(request), caller, None)
+        return
+    body = body_of(request)
+    body.most = jobs.settings.max_upload_bytes + LARGEST_BODY
+    body.check()
+    # Nothing is read of a video that would not be taken.
     try:
-        require_model(fields.get("model"))
-        parameters = {name: value for name, value in fields.items() if name not in _OURS and value is not None}
-        return Asked(_target(fields, caller), parameters, _count(fields.get("num_generations")), upload)
-    except BaseException:
-        if upload is not None:
-            upload.unlink(missing_ok=True)
-        raise
+        arrival = await jobs.begin_upload(caller, body.announced)
+    except (QueueFullError, NoRoomError) as error:
+        raise later(error) from error
+    try:
+        fields = await _form(request, arrival, jobs)
+        yield _asked(fields, caller, arrival)
+    finally:
+        jobs.room.drop(arrival)
+
+
+def _asked(fields: Mapping[str, Any], caller: str, upload: Arrival | None) -> Asked:
+    require_model(fields.get("model"))
+    given = {name: value for name, value in fields.items() if name not in _OURS and value is not None}
+    try:
+        parameters = kept(given)
+    except ParameterError as error:
+        raise invalid(str(error)) from error
+    return Asked(_target(fields, caller), parameters, _count(fields.get("num_generations")), upload)
+
+
+def later(error: QueueFullError | NoRoomError) -> ApiError:
+    """A refusal that tells when to come back."""
+    if isinstance(error, QueueFullError):
+        return ApiError(429, "rate_limit_exceeded", str(error), {"Retry-After": str(error.retry_after_s)})
+    return ApiError(503, "service_unavailable", str(error), {"Retry-After": _ROOM_LATER_S})
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    body = b"".join([chunk async for chunk in _limited(request, _LARGEST_JSON)])
+    body = await request.body()
     try:
         fields = json.loads(body, parse_constant=_refuse_constant)
         json.dumps(fields, ensure_ascii=False).encode()
@@ -74,29 +97,19 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-async def _form(request: Request, jobs: Jobs) -> tuple[dict[str, Any], Path]:
-    """Fields of a form, each read as JSON where it is that and as text elsewhere, and its file."""
-    stream = _limited(request, jobs.settings.max_upload_bytes + _LARGEST_JSON)
-    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=_MOST_FIELDS)
+async def _form(request: Request, arrival: Arrival, jobs: Jobs) -> dict[str, Any]:
+    """Fields of a form, each read as JSON where it is that and as text elsewhere; its file is where it arrives."""
+
+    async def write(data: bytes) -> None:
+        if arrival.size + len(data) > jobs.settings.max_upload_bytes:
+            raise ApiError(413, "payload_too_large", f"at most {jobs.settings.max_upload_bytes:,} bytes are taken")
+        await jobs.room.write(arrival, data)
+
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise invalid(error.message) from error
-    except KeyError as error:
-        raise invalid("the form has no boundary") from error
-    try:
-        files = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
-        if len(files) != 1:
-            raise invalid("a form must hold the video as one file, named video")
-        fields = {name: _read(value) for name, value in form.items() if isinstance(value, str)}
-        file = next(iter(files.values()))
-        if (file.size or 0) > jobs.settings.max_upload_bytes:
-            raise _too_large(jobs.settings.max_upload_bytes)
-        upload = jobs.folders.new_upload()
-        await asyncio.to_thread(_copy, file, upload)
-    finally:
-        await form.close()
-    return fields, upload
+        fields = await read_form(request, request.stream(), write)
+    except NoRoomError as error:
+        raise later(error) from error
+    return {name: _read(value) for name, value in fields.items()}
 
 
 def _read(text: str) -> Any:
@@ -106,32 +119,6 @@ def _read(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return value if value is None or isinstance(value, bool | int | float) else text
-
-
-def _copy(file: UploadFile, path: Path) -> None:
-    try:
-        with path.open("wb") as target:
-            shutil.copyfileobj(file.file, target, 1 << 20)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """The body, refused where it is larger."""
-    announced = request.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > most:
-        raise _too_large(most)
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise _too_large(most)
-        yield chunk
-
-
-def _too_large(most: int) -> ApiError:
-    return ApiError(413, "payload_too_large", f"at most {most:,} bytes are taken")
 
 
 def _count(value: object) -> int:

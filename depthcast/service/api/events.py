@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from depthcast.service.answers import compact
@@ -14,12 +14,14 @@ from depthcast.service.api.describe import completed, progressed
 from depthcast.service.errors import ApiError
 from depthcast.service.jobs.bus import Event, Progress, Subscription
 from depthcast.service.jobs.queue import Jobs
+from depthcast.service.rates import site_of
 
 router = APIRouter(tags=["events"])
 KEEP_ALIVE_S = 15.0
 _REPLAYED_S = 3600
 _MOST_REPLAYED = 50
-_MOST_LISTENERS = 500
+_MOST_LISTENERS, _MOST_OF_ONE = 500, 50
+"""Of all clients, and of one, so that it cannot take the places of the others."""
 _KEEP_ALIVE = ": keep-alive\n\n"
 _PADDING = ":" + " " * 8192 + "\n\n"
 """Clients that pipe this through mawk see an event when a block of 4096 bytes is full, and curl notices that mawk has
@@ -27,16 +29,17 @@ ended when it writes another one."""
 
 
 @router.get("/api/events", response_class=StreamingResponse)
-async def events(caller: Caller, jobs: JobsOf, links: LinksOf) -> StreamingResponse:
+async def events(request: Request, caller: Caller, jobs: JobsOf, links: LinksOf) -> StreamingResponse:
     """Events `media_generation_completed`, those of the last hour first, and, ours, `media_generation_progress`."""
-    if len(jobs.bus) >= _MOST_LISTENERS:
+    client = f"{caller} {site_of(request.client.host if request.client else '')}"
+    if len(jobs.bus) >= _MOST_LISTENERS or jobs.bus.of(client) >= _MOST_OF_ONE:
         raise ApiError(429, "rate_limit_exceeded", "too many clients listen to events", {"Retry-After": "15"})
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(caller, jobs, links), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_told(caller, client, jobs, links), media_type="text/event-stream", headers=headers)
 
 
-async def _told(caller: str, jobs: Jobs, links: Links) -> AsyncIterator[str]:
-    with jobs.bus.subscribed(caller) as subscription:
+async def _told(caller: str, client: str, jobs: Jobs, links: Links) -> AsyncIterator[str]:
+    with jobs.bus.subscribed(caller, client) as subscription:
         yield _KEEP_ALIVE
         recent = await jobs.db(jobs.store.completed, caller, int(jobs.now()) - _REPLAYED_S, _MOST_REPLAYED)
         told = {generation.id for generation in recent}

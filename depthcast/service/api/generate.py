@@ -33,8 +33,9 @@ _BLOCK = 3 << 18
 )
 async def generate(request: Request, caller: Caller, jobs: JobsOf, links: LinksOf) -> Response:
     """Depth of a video, when it is done. A client that goes away cancels it."""
-    asked = _checked(await asked_of(request, caller, jobs))
-    (queued,) = await admitted(replace(asked, count=1), caller, jobs)
+    async with asked_of(request, caller, jobs) as asked:
+        _check(asked)
+        (queued,) = await admitted(replace(asked, count=1), caller, jobs)
     done = await _waited(queued, request, jobs)
     if done.status is not Status.SUCCEEDED:
         raise invalid(done.error or "the generation was cancelled")
@@ -45,17 +46,14 @@ async def generate(request: Request, caller: Caller, jobs: JobsOf, links: LinksO
     return Json(head | {"videos": [{"url": links.video(done), **extras(done, links)}]})
 
 
-def _checked(asked: Asked) -> Asked:
-    """The same, once its parameters make sense: who waits is to know at once."""
+def _check(asked: Asked) -> None:
+    """Raise ApiError where the parameters make no sense: who waits is to know at once."""
     try:
         parse(asked.parameters, asked.upload is not None)
         if asked.parameters.get("response_format", "url") not in ("url", "b64_json"):
             raise ParameterError("response_format must be one of url, b64_json")
     except ParameterError as error:
-        if asked.upload is not None:
-            asked.upload.unlink(missing_ok=True)
         raise invalid(str(error)) from error
-    return asked
 
 
 async def _waited(queued: Generation, request: Request, jobs: Jobs) -> Generation:

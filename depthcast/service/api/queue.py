@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from depthcast.service.answers import Json
-from depthcast.service.api.bodies import Asked, asked_of
+from depthcast.service.api.bodies import Asked, asked_of, later
 from depthcast.service.api.context import Caller, JobsOf, LinksOf
 from depthcast.service.api.describe import item
 from depthcast.service.api.schemas import ENQUEUE_BODY, Cancelled, Enqueued, Item, Items, answers
-from depthcast.service.errors import ApiError, not_found
+from depthcast.service.errors import not_found
 from depthcast.service.jobs.generation import Filter, Generation, Status
 from depthcast.service.jobs.queue import Jobs, QueueFullError
 
@@ -41,7 +41,8 @@ Wanted = Annotated[Filter, Depends(filter_of)]
 @router.post("/api/ai/queue", responses=answers(Enqueued, 400, 401, 404, 413, 429), openapi_extra=ENQUEUE_BODY)
 async def enqueue(request: Request, caller: Caller, jobs: JobsOf) -> Json:
     """Queue one to four generations of the same parameters, which are looked at when the work begins."""
-    made = await admitted(await asked_of(request, caller, jobs), caller, jobs)
+    async with asked_of(request, caller, jobs) as asked:
+        made = await admitted(asked, caller, jobs)
     return Json({"generations": [{"generation_id": each.id, "status": Status.QUEUED.value} for each in made]})
 
 
@@ -50,8 +51,7 @@ async def admitted(asked: Asked, caller: str, jobs: Jobs) -> list[Generation]:
     try:
         return await jobs.enqueue(caller, asked.model, asked.parameters, asked.target, asked.count, asked.upload)
     except QueueFullError as error:
-        headers = {"Retry-After": str(error.retry_after_s)}
-        raise ApiError(429, "rate_limit_exceeded", str(error), headers) from error
+        raise later(error) from error
 
 
 @router.get("/api/ai/queue", responses=answers(Items, 400, 401))

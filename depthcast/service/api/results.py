@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -10,6 +11,7 @@ from starlette.responses import FileResponse
 from depthcast.service.api.context import JobsOf
 from depthcast.service.api.describe import raw_name, video_name
 from depthcast.service.errors import not_found
+from depthcast.service.files import StoredFile
 from depthcast.service.jobs.generation import Status
 from depthcast.service.jobs.signing import is_valid
 
@@ -20,7 +22,7 @@ Word = Annotated[str, Query(max_length=200)]
 @router.get("/api/repos/{owner}/generations/file/{name}", response_class=FileResponse)
 async def get_result(
     owner: str, name: str, request: Request, jobs: JobsOf, exp: Word = "", sig: Word = ""
-) -> FileResponse:
+) -> StoredFile:
     """A finished video (.mp4) or its raw depth (.npz), whole or in ranges."""
     generation_id, _, kind = name.rpartition(".")
     found = await jobs.db(jobs.store.get, generation_id)
@@ -34,6 +36,8 @@ async def get_result(
         if kind == "mp4"
         else (jobs.folders.raw(found.id), raw_name(found.id), "application/octet-stream")
     )
-    if not path.is_file():
-        raise not_found("this result is no longer kept")
-    return FileResponse(path, media_type=media, filename=shown, content_disposition_type="inline")
+    try:
+        status = await asyncio.to_thread(path.stat)
+    except FileNotFoundError:
+        raise not_found("this result is no longer kept") from None
+    return StoredFile(path, media_type=media, filename=shown, content_disposition_type="inline", stat_result=status)

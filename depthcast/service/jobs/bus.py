@@ -47,12 +47,13 @@ Event = Generation | Progress
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """Events of one owner. At most 256 wait; progress that does not fit is dropped.
+    """Events of one owner, told to one client. At most 256 wait; progress that does not fit is dropped.
 
     An end that does not fit closes the subscription: its reader connects again, and is told of recent ends then.
     """
 
     owner: str
+    client: str = ""
     events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(_PLACES))
     is_lost: bool = False
 
@@ -75,10 +76,14 @@ class Bus:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
+    def of(self, client: str) -> int:
+        """Subscriptions of one client."""
+        return sum(one.client == client for one in self._subscriptions)
+
     @contextmanager
-    def subscribed(self, owner: str) -> Iterator[Subscription]:
+    def subscribed(self, owner: str, client: str = "") -> Iterator[Subscription]:
         """A subscription for as long as the block lasts."""
-        subscription = Subscription(owner)
+        subscription = Subscription(owner, client)
         self._subscriptions.add(subscription)
         try:
             yield subscription

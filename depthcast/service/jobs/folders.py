@@ -10,6 +10,7 @@ from pathlib import Path
 
 VIDEO = "video.mp4"
 RAW = "raw.npz"
+_UPLOAD = "upload-"
 INPUT = "your video"
 """What a video is called while it is worked on: the name appears in messages to the client."""
 
@@ -49,7 +50,7 @@ class Folders:
 
     def new_upload(self) -> Path:
         """A place for a video that is arriving; forgotten at the next start unless it becomes an input."""
-        return self._work / f"upload-{secrets.token_hex(8)}"
+        return self._work / f"{_UPLOAD}{secrets.token_hex(8)}"
 
     def share_upload(self, upload: Path, generation_ids: list[str]) -> None:
         """Make an upload the input of these jobs, each of its own; the upload itself is gone then."""
@@ -109,8 +110,16 @@ class Folders:
                 path.unlink()
 
     def used(self) -> int:
-        """Bytes of everything here."""
-        return sum(size for _, _, size in self._files(self.root))
+        """Bytes of everything here, but for uploads that are arriving; a file of several names counts once."""
+        sizes = {}
+        for path, status in self._files(self.root):
+            if not path.name.startswith(_UPLOAD):
+                sizes[status.st_dev, status.st_ino] = status.st_size
+        return sum(sizes.values())
+
+    def used_beside_results(self) -> int:
+        """Bytes of everything that does not make room for others."""
+        return self.used() - sum(status.st_size for _, status in self._files(self._results))
 
     def expire(self, before: float, most_bytes: int) -> int:
         """Remove results last written before this time, and the oldest ones until `most_bytes` are not exceeded.
@@ -118,21 +127,21 @@ class Folders:
         Returns the bytes that are used then, which may be more than that where uploads alone are.
         """
         used = self.used()
-        for written, path, size in sorted(self._files(self._results)):
+        results = [(status.st_mtime, path, status.st_size) for path, status in self._files(self._results)]
+        for written, path, size in sorted(results):
             if written < before or used > most_bytes:
                 path.unlink(missing_ok=True)
                 used -= size
         return used
 
-    def _files(self, folder: Path) -> Iterator[tuple[float, Path, int]]:
+    def _files(self, folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
         for place, _, names in os.walk(folder):
             for name in names:
                 path = Path(place, name)
                 try:
-                    status = path.stat()
+                    yield path, path.stat()
                 except FileNotFoundError:
                     continue
-                yield status.st_mtime, path, status.st_size
 
 
 def _link(source: Path, target: Path) -> None:

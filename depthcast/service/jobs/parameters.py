@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from fractions import Fraction
 from math import isfinite
@@ -36,6 +37,31 @@ class Parameters:
     output_fps: Fraction | None = None
     side_by_side: bool = False
     include_raw_depths: bool = False
+
+
+_KNOWN = frozenset(field.name for field in fields(Parameters)) | {"prompt", "response_format"}
+_LARGEST_KNOWN, _LARGEST_UNKNOWN = 8192, 1024
+"""Bytes as JSON: of what is meant, and of what is only kept to be shown again."""
+
+
+def kept(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a request is stored, and returned with every row: unknown fields as far as they are small.
+
+    Raises ParameterError where the known ones are too large.
+    """
+    found = {name: value for name, value in sent.items() if name in _KNOWN}
+    if (size := _size(found)) > _LARGEST_KNOWN:
+        raise ParameterError(f"the parameters have {size:,} bytes, at most {_LARGEST_KNOWN:,} are taken")
+    left = _LARGEST_UNKNOWN
+    for name, value in sent.items():
+        if name not in _KNOWN and (size := _size({name: value})) <= left:
+            found[name] = value
+            left -= size
+    return found
+
+
+def _size(value: object) -> int:
+    return len(json.dumps(value))
 
 
 def parse(sent: Mapping[str, Any], uploaded: bool = False) -> Parameters:

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from depthcast.errors import DepthcastError
@@ -20,6 +19,7 @@ from depthcast.service.jobs.folders import INPUT, Folders
 from depthcast.service.jobs.generation import Generation, Made, Target
 from depthcast.service.jobs.parameters import ParameterError, parse
 from depthcast.service.jobs.process import Worker
+from depthcast.service.jobs.room import Arrival, Room
 from depthcast.service.jobs.store import Store
 from depthcast.service.jobs.task import Task
 from depthcast.service.jobs.words import without_paths
@@ -30,6 +30,7 @@ _HOUSEKEEPING_S = 60.0
 _PROGRESS_S = 1.0
 _LOOK_S = 0.25
 _USUAL_S = 30.0
+_STUMBLED_S = 5.0
 
 Result = TypeVar("Result")
 
@@ -61,6 +62,7 @@ class Jobs:
         self.secret = self.folders.secret()
         self.bus = Bus()
         self.now = now
+        self.room = Room(self.folders, settings, now)
         self._store = Store(self.folders.database)
         # SQLite waits for the disk, which the event loop must not; one thread keeps its transactions in order.
         self._thread = ThreadPoolExecutor(1, "jobs")
@@ -81,8 +83,10 @@ class Jobs:
     async def open(self) -> None:
         """Take up what a former process left, and begin to work."""
         await self.db(self._recover)
-        self._tasks = [asyncio.create_task(self._work(worker)) for worker in self.workers]
-        self._tasks += [asyncio.create_task(self._keep_house()), asyncio.create_task(self._look_for_live())]
+        await self.room.measure()
+        parts = [partial(self._work, worker) for worker in self.workers]
+        parts += [partial(self._keep_house), partial(self._look_for_live)]
+        self._tasks = [asyncio.create_task(again_and_again(part)) for part in parts]
 
     def _recover(self) -> None:
         self._store.recover(self._time())
@@ -117,7 +121,7 @@ class Jobs:
         parameters: Mapping[str, Any],
         target: Target,
         count: int = 1,
-        upload: Path | None = None,
+        upload: Arrival | None = None,
     ) -> list[Generation]:
         """Add `count` jobs. upload: the video, which is taken away. Raises QueueFullError."""
         ids = [str(uuid.uuid4()) for _ in range(count)]
@@ -126,9 +130,10 @@ class Jobs:
             for each in ids
         ]
         if upload is not None:
-            await asyncio.to_thread(self.folders.share_upload, upload, ids)
+            await asyncio.to_thread(self.folders.share_upload, upload.path, ids)
+            self.room.settle(upload)
         try:
-            await self.db(self._admit, owner, made)
+            await self.db(self._admit, owner, made, self.room.arriving(), self.room.arriving(owner))
         except QueueFullError:
             for each in ids:
                 self.folders.drop_input(each)
@@ -137,15 +142,34 @@ class Jobs:
             self._added.notify_all()
         return made
 
-    def _admit(self, owner: str, generations: Sequence[Generation]) -> None:
+    async def begin_upload(self, owner: str, announced: int) -> Arrival:
+        """Let a video arrive that is to become a job. announced: bytes, 0 where that is not known.
+
+        Raises QueueFullError or NoRoomError, before anything is read.
+        """
+        arrival = self.room.begin(owner)
+        try:
+            others = self.room.arriving() - 1, self.room.arriving(owner) - 1
+            await self.db(self._check_places, owner, 1, *others)
+            await self.room.check(announced)
+        except BaseException:
+            self.room.drop(arrival)
+            raise
+        return arrival
+
+    def _admit(self, owner: str, generations: Sequence[Generation], *arriving: int) -> None:
+        self._check_places(owner, len(generations), *arriving)
+        self._store.add(generations)
+
+    def _check_places(self, owner: str, count: int, *arriving: int) -> None:
+        """arriving: uploads of all clients and of this one, for which places are kept."""
         limits = ((None, self.settings.max_queued, "all clients"), (owner, self.settings.max_queued_per_key, "yours"))
-        for whose, most, words in limits:
-            active = self._store.active(whose)
-            if active + len(generations) > most:
+        for (whose, most, words), coming in zip(limits, arriving, strict=True):
+            active = self._store.active(whose) + coming
+            if active + count > most:
                 mean = self._store.mean_seconds() or _USUAL_S
                 wait_s = round(min(max(mean / self.settings.jobs, 1), 3600))
                 raise QueueFullError(f"{active} videos ({words}) wait or are worked on, {most} may: try later", wait_s)
-        self._store.add(generations)
 
     async def cancel(self, generation: Generation) -> None:
         """End a job that has not ended; its work stops at once."""
@@ -208,7 +232,7 @@ class Jobs:
 
     async def _made(self, generation: Generation, worker: Worker) -> tuple[str, ...]:
         asked = parse(generation.parameters, generation.uploaded)
-        room = self.settings.disk_bytes - await asyncio.to_thread(self._make_room)
+        room = await self.room.measure()
         if room <= 0:
             raise DepthcastError("the service has no room for results at present; try again later")
         folder = await asyncio.to_thread(self.folders.begin, generation.id, generation.uploaded)
@@ -253,23 +277,15 @@ class Jobs:
             self._told_s[generation.id] = now_s
             self.bus.publish(progress)
 
-    async def has_room(self) -> bool:
-        """Whether there is room for results."""
-        return await asyncio.to_thread(self._make_room) < self.settings.disk_bytes
-
     def _wake(self, generation_id: str) -> None:
         if end := self._ends.pop(generation_id, None):
             end.set()
-
-    def _make_room(self) -> int:
-        """Bytes in use, after results have gone that are old or too many."""
-        return self.folders.expire(self.now() - self.settings.keep_s, self.settings.disk_bytes)
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             with suppress(OSError):
-                await asyncio.to_thread(self._make_room)
+                await self.room.measure()
             await self.db(self._store.forget, self._time() - self.settings.keep_rows_s)
 
     async def _look_for_live(self) -> None:
@@ -280,3 +296,18 @@ class Jobs:
 
     def _time(self) -> int:
         return int(self.now())
+
+
+async def again_and_again(
+    part: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Run a part of the queue that has no end. What it stumbles over, such as a full disk, is told; it begins again.
+
+    wait: sleeps so many seconds; replaced in tests.
+    """
+    while True:
+        try:
+            await part()
+        except Exception:  # a task's boundary
+            _LOG.exception("the queue stumbled and goes on in %g s", _STUMBLED_S)
+        await wait(_STUMBLED_S)

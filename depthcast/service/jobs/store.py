@@ -211,7 +211,13 @@ class _Transaction:
         self._db.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            # Where it has not ended: a full disk may have ended it already, and its error is the one to be told.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
 
 def _where(wanted: Filter) -> tuple[str, tuple[str, ...]]:

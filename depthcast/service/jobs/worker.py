@@ -30,9 +30,10 @@ from depthcast.service.jobs.folders import INPUT, RAW, VIDEO
 from depthcast.service.jobs.task import Task, line_of
 from depthcast.service.probe import probe
 from depthcast.settings import Settings
+from depthcast.signals import finishing_signals
 from engines.errors import EngineError
 from stream.colour import Colormap
-from stream.errors import StreamError
+from stream.errors import CutRecordingError, StreamError
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import Estimate, OverFrames
 from stream.sinks.file import Resolution
@@ -182,6 +183,9 @@ def _attempt(task: Task, settings: Settings, reporter: Reporter, courtesy: Court
         os.chdir(task.folder)
         limit_files(task.room)
         notes = do(task, settings, reporter, courtesy)
+    except CutRecordingError as error:
+        # What is left goes with the job's folder.
+        reporter.say(failed=" ".join(error.reason.split()))
     except (DepthcastError, StreamError, EngineError) as error:
         reporter.say(failed=" ".join(str(error).split()))
     except Exception:
@@ -194,13 +198,17 @@ def _attempt(task: Task, settings: Settings, reporter: Reporter, courtesy: Court
 
 def _listen(commands: IO[bytes], take: Callable[[Task], None], courtesy: Courtesy) -> None:
     """Follow the service's commands, and end with it."""
-    for line in commands:
-        message = json.loads(line)
-        if "live" in message:
-            courtesy.set_live(message["live"])
-        if "task" in message:
-            take(Task.read(message["task"]))
-    _end_all()
+    try:
+        for line in commands:
+            message = json.loads(line)
+            if "live" in message:
+                courtesy.set_live(message["live"])
+            if "task" in message:
+                take(Task.read(message["task"]))
+    except Exception:  # a thread's boundary: the service sees that this process has ended, and its log says why
+        traceback.print_exc()
+    finally:
+        _end_all()
 
 
 def _end_all() -> None:
@@ -222,8 +230,8 @@ def main(share: float, niceness: int) -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     # Those are for the service, which may have a while to finish; it kills us when that is over.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in finishing_signals():
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         os.nice(niceness)
     settings, reporter, courtesy = Settings.from_environment(), Reporter(channel), Courtesy(share)

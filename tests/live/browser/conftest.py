@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from stream.sources.synthetic import SyntheticSource
+from stream.webrtc.corrections import own_addresses
+from tests.live.browser.firefox import Firefox, opened_firefox
 from tests.live.conftest import program
 from tests.videos import write_video
 
@@ -29,6 +32,16 @@ def chromium() -> str:
     """Path of the browser."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright: run tests/live/install.sh")
     return program("chromium")
+
+
+@pytest.fixture(scope="session")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    """One for all tests: it takes seconds to start."""
+    found = shutil.which("firefox-esr") or program("firefox")
+    # The fallback: without a network there is no address that Firefox would pair, and nothing to be tested of that.
+    only_loopback = {} if own_addresses() else {"media__peerconnection__ice__loopback": True}
+    with opened_firefox(found, tmp_path_factory.mktemp("firefox") / "profile", **only_loopback) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +76,7 @@ def depthcast(tmp_path_factory: pytest.TempPathFactory) -> Running:
     def running(
         *words: str, settings: dict[str, str] | None = None, port: int = 0, ending: signal.Signals = signal.SIGINT
     ) -> Iterator[str]:
-        port = port or _free_port()
+        port = port or free_port()
         process = subprocess.Popen(
             [sys.executable, "-m", "depthcast", *(word.format(port=port) for word in words)],
             stdout=subprocess.DEVNULL,
@@ -88,7 +101,8 @@ def port_of(url: str) -> int:
     return int(url.rstrip("/").rpartition(":")[2])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

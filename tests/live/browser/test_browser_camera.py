@@ -130,16 +130,19 @@ def test_latency_is_what_a_barcode_says(chromium: str, scene: Path, depthcast: R
         change(started(tab), {"side_by_side": True})
         tab.until(lambda: tab.shape()[1] > 2 * tab.shape()[0])
         tab.until(lambda: tab.number("latency") > 0)
-        by_barcode_ms, told_ms = [], []
-        for _ in range(60):
+        by_barcode_ms, told_ms = list[float](), list[float]()
+
+        def seen() -> bool:
             sent, returned = (read(picture) for picture in both_pictures(tab))
             if sent is not None and returned is not None:
                 by_barcode_ms.append((sent - returned) % FRAMES * 1000 / 30)
                 told_ms.append(tab.number("latency"))
-            tab.page.wait_for_timeout(50)
-    assert len(by_barcode_ms) > 20
+            return len(by_barcode_ms) > 40
+
+        tab.until(seen, 120)
     # The picture beside has itself been on its way from the camera to the screen, for two frames or so.
-    assert abs(np.median(told_ms) - np.median(by_barcode_ms)) < 120
+    measured_ms = float(np.median(by_barcode_ms))
+    assert abs(float(np.median(told_ms)) - measured_ms) < 120 + measured_ms / 2
 
 
 def test_a_tab_that_is_closed_leaves_nothing_and_a_further_camera_waits_for_its_place(

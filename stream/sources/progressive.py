@@ -1,0 +1,83 @@
+"""Whole pictures out of interlaced ones, whose two fields were taken at different moments."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+from av.filter import Graph
+
+_LEAST_SIDE = 4
+"""Smaller pictures have no fields to speak of."""
+_NOTE = "the material is interlaced: its frames were deinterlaced (bwdif), one for one"
+
+
+class Deinterlacer:
+    """Deinterlaces frames that say that they are interlaced, one for one; others, mixed in, stay as they are.
+
+    The filter looks at the frame behind: from the first interlaced frame on, frames come one later than they went in.
+    """
+
+    __slots__ = ("_graph", "_kind", "_waiting", "notes")
+
+    def __init__(self) -> None:
+        self.notes: tuple[str, ...] = ()
+        """A sentence, once there was an interlaced frame."""
+        self._graph: Graph | None = None
+        self._kind: tuple[int, int, str] | None = None
+        self._waiting: deque[tuple[int | None, Fraction | None]] = deque()
+        """Times of the frames that are in the filter."""
+
+    def progressive(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """The frames that are ready once this one is known; their times are their own."""
+        kind = picture.width, picture.height, picture.format.name
+        if self._graph is not None and kind != self._kind:
+            yield from self.rest()
+        if self._graph is None:
+            if not picture.interlaced_frame or min(picture.width, picture.height) < _LEAST_SIDE:
+                yield picture
+                return
+            self._graph, self._kind = _graph_for(picture), kind
+            self.notes = (_NOTE,)
+        self._waiting.append((picture.pts, picture.time_base))
+        self._graph.push(picture)
+        yield from self._ready()
+
+    def rest(self) -> Iterator[av.VideoFrame]:
+        """What is still in the filter, at the end or where the pictures change their shape."""
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._ready()
+            self._graph = None
+            self._waiting.clear()
+
+    def _ready(self) -> Iterator[av.VideoFrame]:
+        assert self._graph is not None
+        while self._waiting:
+            try:
+                picture = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            assert isinstance(picture, av.VideoFrame)
+            picture.pts, time_base = self._waiting.popleft()
+            if time_base is not None:
+                picture.time_base = time_base
+            yield picture
+
+
+def _graph_for(picture: av.VideoFrame) -> Graph:
+    graph = Graph()
+    steps = [
+        graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+        ),
+        graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
+        graph.add("buffersink"),
+    ]
+    for step, following in pairwise(steps):
+        step.link_to(following)
+    graph.configure()
+    return graph
