@@ -30,8 +30,10 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.float16]]
 
 QUEUED = 64
 """Samples between the processes."""
-HELD = 3000
-"""Samples the trainer draws from, at most; at 144×192 a quarter of a gigabyte."""
+HELD = 1000
+"""Samples the trainer draws from, at most. When there are as many, the renderer rests: on two cores that others use
+too, more of them only takes time from training.
+"""
 FEWEST = 200
 """Samples that must be there before the first draw: neighbours in one batch should not be of one scene."""
 PRIMITIVES_AT_ONCE = 6
