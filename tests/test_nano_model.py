@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from engines.spec import WindowRule
 from engines.window import FeatureWindow
 from export.nano.encoder import LITE0, Encoder, imagenet_state, load_imagenet, tap_channels
 from export.nano.evaluate import Streaming, prepared
-from export.nano.model import SLOTS, WINDOW, NanoNetwork, clip_windows, load
+from export.nano.model import SLOTS, WIDTHS, WINDOW, NanoNetwork, clip_windows, load
 from export.nano.train import save_average
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 10
@@ -97,6 +98,22 @@ def test_shapes_and_sign(network: NanoNetwork) -> None:
     assert depth.shape == (2, HEIGHT, WIDTH)
     assert bool((depth >= 0).all())
     assert [f.shape for f in features] == [(2, cells, channels) for cells, channels in shapes]
+
+
+@pytest.mark.parametrize("level", [-1e3, 1e3])
+def test_no_map_sticks_at_a_floor(network: NanoNetwork, level: float) -> None:
+    """However far every channel before the last layer is from zero, it still tells places apart, and still learns."""
+    decoder = copy.deepcopy(network.decoder)
+    bias = decoder.head.bias
+    assert bias is not None
+    with torch.no_grad():
+        decoder.out.weight.fill_(1e-3)
+        bias.fill_(level)
+    found = decoder.depth(torch.randn(1, WIDTHS[0], 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert float(found.detach().std()) > 0
+    found.sum().backward()
+    assert bias.grad is not None
+    assert float(bias.grad.abs().min()) > 0
 
 
 def test_size_stays_small(network: NanoNetwork) -> None:

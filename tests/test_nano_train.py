@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from export.nano import data, live, train
-from export.nano.data import Mixture, RenderedPool, make_batch
+from export.nano.data import Mixture, RenderedPool, Several, make_batch
 from export.nano.shards import ShardPlan, write_shard
 from export.nano.train import Settings, schedule
 
@@ -27,7 +27,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "SIZES", ((32, 64), (64, 32)))
+    monkeypatch.setitem(data.SIZES, "whole", ((32, 64), (64, 32)))
 
 
 def settings(run: Path, shards: Path, steps: int) -> Settings:
@@ -64,6 +64,40 @@ def test_training_the_memory_leaves_the_single_frame_network_as_it_was(shards: P
     run(replace(options, stage="clip", frames=4, memory_only=True))
     after = weights_of(options)
     assert {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"temporal"}
+
+
+def test_a_run_that_is_told_to_stop_saves_and_goes_on_from_there(shards: Path, tmp_path: Path) -> None:
+    options = settings(tmp_path / "run", shards, 5)
+    train.train(options, torch.device("cpu"), lambda: True)
+    assert torch.load(options.run / "state.pt", weights_only=True)["step"] == 1
+    run(options)
+    assert torch.load(options.run / "state.pt", weights_only=True)["step"] == 5
+
+
+def test_frozen_blocks_stay_as_they_are(shards: Path, tmp_path: Path) -> None:
+    options = replace(settings(tmp_path / "run", shards, 2), frozen=2)
+    begun = train.Trainer(options, torch.device("cpu"))
+    begun.begin()
+    before = {name: value.clone() for name, value in begun.network.state_dict().items()}
+    run(options)
+    after = weights_of(options)
+    still = {name for name in before if torch.equal(before[name], after[name]) and name.endswith("weight")}
+    assert {name for name in still if name.startswith(("encoder.stem.", "encoder.blocks.0.", "encoder.blocks.1."))}
+    assert not any(name.startswith(("encoder.blocks.2.", "decoder.head")) for name in still)
+
+
+def test_several_sources_are_drawn_from_by_weight() -> None:
+    class One:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def draw(self, _rng: Random, _frames: int) -> tuple[Tensor, Tensor]:
+            return torch.tensor(self.value), torch.tensor(0)
+
+    both = Several([(One(1), 3.0), (One(2), 1.0)])
+    rng = Random(0)
+    drawn = [int(both.draw(rng, 1)[0]) for _ in range(400)]
+    assert 270 < drawn.count(1) < 330
 
 
 def test_clips_rendered_as_training_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,5 +154,5 @@ def test_pool_takes_up_new_shards(shards: Path) -> None:
 def test_schedule_rises_and_falls() -> None:
     assert schedule(0, 1000) < schedule(50, 1000) < schedule(99, 1000)
     assert schedule(0, 1000) <= 0.01
-    assert schedule(250, 1000) > schedule(600, 1000) > schedule(999, 1000)
+    assert schedule(250, 1000) == schedule(600, 1000) == 1.0 > schedule(800, 1000) > schedule(999, 1000)
     assert schedule(1000, 1000) == pytest.approx(0.02)

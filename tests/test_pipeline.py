@@ -302,7 +302,7 @@ def test_a_sink_that_hangs_is_left_behind_when_another_fails(monkeypatch: pytest
         run(Away(clip(1)), step().step, [hanging, fails])
     assert fails.aborted
     assert not hanging.aborted, "another thread is still writing it"
-    (writer,) = [one for one in threading.enumerate() if one.name == "Hanging"]
+    (writer,) = [one for one in threading.enumerate() if one.name == Hanging.kind]
     assert writer.daemon
     released.set()
     writer.join()

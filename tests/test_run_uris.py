@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -88,12 +87,11 @@ def test_a_real_time_file_takes_its_time(tmp_path: Path, capsys: pytest.CaptureF
     assert float(said.split(" frames in ")[1].split()[0]) >= 0.5
 
 
-def test_motion_jpeg_over_http(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_motion_jpeg_over_http(tmp_path: Path) -> None:
     with MjpegCamera([jpeg(image) for image in gray_levels(8)]) as camera:
         assert run(tmp_path, camera.url, "-o", str(tmp_path / "a.mkv"), "--max-frames", "5") == 0
     frames = frames_of(tmp_path / "a.mkv")
-    dropped = re.search(r", (\d+) dropped", capsys.readouterr().out)  # a live source's frames do not wait
-    assert len(frames) + (int(dropped[1]) if dropped else 0) == 5
+    assert len(frames) == 5, "whatever was dropped"
     assert (frames[0].height, frames[0].width) == (48, 64)
 
 

@@ -269,7 +269,7 @@ def test_sound_that_the_container_refuses_costs_no_picture(tmp_path: Path) -> No
 
 
 def test_a_full_disk_is_not_taken_for_a_fault_of_the_sound(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="No space left"):
+    with pytest.raises(SinkError, match="the disk is full"):
         _with_broken_sound(tmp_path, av.OSError(28, "No space left on device"))
 
 

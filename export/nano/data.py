@@ -6,7 +6,7 @@ A batch is a function of (seed, step) and of what the pool holds, so a resumed r
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,12 @@ from export.nano.augment import crop_grid, sample, spoil, standardise
 from export.nano.footage import h264
 
 UNKNOWN = -1.0
-SIZES = ((192, 256), (192, 256), (160, 288), (224, 224), (160, 224), (192, 288), (256, 192))
-"""Input sizes a batch may have: most of one area, all the usual shapes."""
+SIZES: dict[str, tuple[tuple[int, int], ...]] = {
+    "quarter": ((96, 128), (96, 128), (96, 160), (96, 96), (128, 96)),
+    "half": ((128, 192), (160, 192), (128, 224), (160, 224), (192, 160)),
+    "whole": ((192, 256), (192, 256), (160, 288), (224, 224), (160, 224), (192, 288), (256, 192)),
+}
+"""Input sizes a batch may have, by their area in terms of the default one: most of one area, all the usual shapes."""
 
 DROPPED = 0.35
 """Share of clips that lose frames."""
@@ -33,9 +37,6 @@ RESTART = 0.03
 
 FILMED = 0.4
 """Share of clips that go through a video codec."""
-
-SMALL_SIZES = ((128, 192), (160, 192), (128, 224), (160, 224), (192, 160))
-"""The same shapes at half the cost, for the first part of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class RealFrames:
     def __init__(self, folder: Path, first: int, last: int) -> None:
         names = [p.stem for p in sorted((folder / "rgb").glob("*.jpg"))]
         names = [n for i, n in enumerate(names) if first <= i <= last]
+        names = [n for n in names if min(Image.open(folder / "rgb" / f"{n}.jpg").size) > 1]  # strips of no use
         self.rgb = np.stack([np.asarray(Image.open(folder / "rgb" / f"{n}.jpg").convert("RGB")) for n in names])
         depth = np.stack([np.asarray(Image.open(folder / "depth" / f"{n}.png")) for n in names]).astype(np.float32)
         self.inverse = np.where(depth > 0, 1000.0 / np.maximum(depth, 1), UNKNOWN).astype(np.float32)
@@ -126,11 +128,22 @@ class RealFrames:
         return torch.from_numpy(self.rgb[index]), torch.from_numpy(self.inverse[index])
 
 
+class Several:
+    """Sources of which one is drawn from each time, by weight."""
+
+    def __init__(self, sources: Sequence[tuple[Source, float]]) -> None:
+        self._sources, self._weights = [s for s, _ in sources], [w for _, w in sources]
+
+    def draw(self, rng: random.Random, frames: int) -> tuple[Tensor, Tensor]:
+        """From one of them."""
+        return rng.choices(self._sources, self._weights)[0].draw(rng, frames)
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """What one batch holds: `size` clips of `frames` frames, a share `real` of them real.
 
-    small: draw from SMALL_SIZES. A batch of clips is, with probability `cut`, spliced of two or three equal parts; at
+    area: key of SIZES. A batch of clips is, with probability `cut`, spliced of two or three equal parts; at
     half of the splices the stream restarts, into the others it runs unwarned.
     """
 
@@ -138,14 +151,14 @@ class Mixture:
     frames: int
     real: float
     cut: float = 0.3
-    small: bool = False
+    area: str = "whole"
 
 
 def make_batch(sources: tuple[Source, Source | None], mixture: Mixture, seed: int, step: int) -> Batch:
     """The batch of this step. sources: rendered and real clips."""
     rng = random.Random(seed * 1_000_003 + step)
     noise = torch.Generator().manual_seed(rng.getrandbits(60))
-    height, width = rng.choice(SMALL_SIZES if mixture.small else SIZES)
+    height, width = rng.choice(SIZES[mixture.area])
     rendered, real = sources
     spliced = mixture.frames > 1 and rng.random() < mixture.cut
     part = mixture.frames // rng.choice(_pieces(mixture.frames)) if spliced else mixture.frames
@@ -186,7 +199,7 @@ def _one(
 
 
 def batches(
-    sources: tuple[Pool, RealFrames | None], mixture: Mixture, seed: int, first: int, last: int, workers: int = 1
+    sources: tuple[Pool, Source | None], mixture: Mixture, seed: int, first: int, last: int, workers: int = 1
 ) -> Iterator[Batch]:
     """The batches of steps first … last-1, made ahead by `workers` threads; the pool is refreshed now and then."""
 

@@ -24,10 +24,10 @@ STILL = 0.05
 class LossWeights:
     """Weights of the terms beside the aligned difference (which has 1)."""
 
-    gradient: float = 6.0
+    gradient: float = 4.0
     local: float = 1.0
-    relative: float = 0.3
-    anchored: float = 0.2
+    relative: float = 1.0
+    anchored: float = 0.3
     temporal: float = 0.0
 
 

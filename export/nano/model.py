@@ -28,6 +28,11 @@ RULE = WindowRule(tuple(range(WINDOW - 1, -1, -1)), young="mask", first_alone=Fa
 WIDTHS = (16, 32, 64, 96, 96)
 """Decoder channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
 
+LEAK = 0.1
+"""Slope below zero before the last layer, which has no cap either. With ReLU6 there, every channel of what is far
+stood at 0 or at 6: all of it came out as one value (0.7668 in the third weights) and no gradient reached it.
+"""
+
 STRIDE = 32
 HEADS, GROUPS = 8, 32
 CACHES_PER_MODULE = 2
@@ -71,8 +76,9 @@ class Full(nn.Module):
 class Decoder(nn.Module):
     """Top-down pyramid: each level is the lateral tap plus the coarser level, resized, then refined."""
 
-    def __init__(self, taps: tuple[int, ...]) -> None:
+    def __init__(self, taps: tuple[int, ...], capped: bool) -> None:
         super().__init__()
+        self.capped = capped
         self.lateral = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap, width in zip(taps, WIDTHS, strict=True))
         self.context = nn.Conv2d(taps[-1], WIDTHS[-1], 1)
         self.refine = nn.ModuleList(Separable(width, 5) if i >= 3 else Full(width) for i, width in enumerate(WIDTHS))
@@ -94,17 +100,21 @@ class Decoder(nn.Module):
 
     def depth(self, x: Tensor) -> Tensor:
         """x: [B, 16, H/2, W/2]. Returns relative inverse depth [B, H, W], >= 0."""
-        half = F.softplus(self.out(F.relu6(self.head(x))))
+        y = self.head(x)
+        half = F.softplus(self.out(F.relu6(y) if self.capped else F.leaky_relu(y, LEAK)))
         return F.interpolate(half, scale_factor=2.0, mode="bilinear")[:, 0]
 
 
 class NanoNetwork(nn.Module):
-    """Relative inverse depth (>= 0, larger is nearer, 0 = infinitely far) of one frame after another."""
+    """Relative inverse depth (>= 0, larger is nearer, 0 = infinitely far) of one frame after another.
 
-    def __init__(self, stages: tuple[Stage, ...] = LITE0, window: int = WINDOW) -> None:
+    capped: with ReLU6 before the last layer, as weights up to the third were trained; see LEAK.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...] = LITE0, window: int = WINDOW, capped: bool = False) -> None:
         super().__init__()
         self.encoder = Encoder(stages)
-        self.decoder = Decoder(tap_channels(stages))
+        self.decoder = Decoder(tap_channels(stages), capped)
         self.temporal = nn.ModuleList(TemporalModule(c, window, HEADS, GROUPS) for c in (WIDTHS[4], WIDTHS[3]))
         for module in self.temporal:
             assert isinstance(module, TemporalModule)

@@ -28,8 +28,9 @@ def packaged_network(path: Path) -> NanoNetwork:
 
     Raises ValueError where the file is of another network.
     """
-    network = _probe()
-    known, stored = _constants(traced(network)), _constants(onnx.load(path))
+    model = onnx.load(path)
+    network = _probe(capped(model))
+    known, stored = _constants(traced(network)), _constants(model)
     buffers = dict(network.named_buffers())
     places = [(name, buffer) for name, buffer in buffers.items() if name.endswith(".pe")]
     with torch.no_grad():
@@ -39,10 +40,15 @@ def packaged_network(path: Path) -> NanoNetwork:
     return network.eval()
 
 
-def _probe() -> NanoNetwork:
+def capped(model: onnx.ModelProto) -> bool:
+    """Whether the last layer has ReLU6 before it, as in files of the third weights and older ones."""
+    return not any(node.op_type == "LeakyRelu" for node in model.graph.node)
+
+
+def _probe(with_cap: bool) -> NanoNetwork:
     """A network in which no two weights are alike, with the gains of ImageNet."""
     torch.manual_seed(0)
-    network = NanoNetwork()
+    network = NanoNetwork(capped=with_cap)
     load_imagenet(network.encoder, imagenet_state())
     with torch.no_grad():
         for parameter in network.parameters():

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.nano.evaluate import Predictor, Streaming, resized
-from export.nano.model import load
+from export.nano.deployed import opener
+from export.nano.evaluate import Predictor, resized
 
 MULTIPLE = 32
 
@@ -58,19 +58,18 @@ def _column(picture: NDArray[np.uint8], depth: NDArray[np.float32], height: int)
 def main() -> None:
     """Write the sheet."""
     parser = argparse.ArgumentParser(description="Draw a contact sheet of videos and their depth.")
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", type=Path, help="trained .safetensors or exported .onnx")
     parser.add_argument("output", type=Path)
     parser.add_argument("videos", type=Path, nargs="+")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--shown", type=int, default=4)
     parser.add_argument("--area", type=int, default=192 * 256)
     options = parser.parse_args()
-    network = load(options.weights)
     strips = []
     for video in options.videos:
         pictures = decode(video, options.frames)
         size = net_size(pictures[0].shape[0], pictures[0].shape[1], options.area)
-        strips.append(strip(pictures, Streaming(network, *size), options.shown, 135))
+        strips.append(strip(pictures, opener(options.weights, *size)(), options.shown, 135))
     width = max(s.shape[1] for s in strips)
     padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips]
     Image.fromarray(np.concatenate(padded, 0)).save(options.output)

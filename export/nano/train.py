@@ -10,7 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +24,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from export.nano.data import Batch, Mixture, Pool, RealFrames, RenderedPool, batches
+from export.nano.data import SIZES, Batch, Mixture, Pool, RealFrames, RenderedPool, Several, Source, batches
 from export.nano.encoder import imagenet_state, load_imagenet
 from export.nano.evaluate import TRAIN_LAST, evaluate
 from export.nano.live import LivePool
 from export.nano.losses import LossWeights, depth_loss
+from export.nano.meshes.pool import MeshPool, RenderPlan
 from export.nano.model import NanoNetwork
 from export.nano.packaged import packaged_network
 from export.nano.shards import FRAMES, ShardPlan, load_photos
@@ -34,7 +39,11 @@ LIVE_CLIPS = 8
 """Clips rendered between two hand-overs."""
 LIVE_SEED = 100_000_000
 """First seed of live rendering: far from those of shards and of validation."""
+FALL = 0.3
+"""Share of the steps over which the rate falls."""
 TEMPORAL_WEIGHT = 4.0
+TABLE_TOPS = {"pcl_mosd_tabletop": 0.35, "fchen_boxes_realsense": 0.05}
+"""Weights of further real pictures beside TUM's."""
 AVERAGE = 0.998
 """Decay of the averaged weights per step."""
 
@@ -52,7 +61,7 @@ class Settings:
     frames: int
     real_share: float
     cut: float
-    small: bool
+    area: str
     rate: float
     seed: int
     packaged: Path | None
@@ -63,6 +72,11 @@ class Settings:
     render: bool
     render_size: tuple[int, int]
     workers: int
+    meshes: Path | None
+    mesh_size: tuple[int, int]
+    primitives: float
+    uses: int
+    frozen: int
 
 
 class Trainer:
@@ -80,6 +94,10 @@ class Trainer:
         if settings.memory_only:
             # The decoder keeps its gradients, unused: torch 2.13 crashes in the backward pass of convolutions without.
             self.network.encoder.requires_grad_(False)
+        if settings.frozen:
+            self.network.encoder.stem.requires_grad_(False)
+            for block in self.network.encoder.blocks[: settings.frozen]:
+                block.requires_grad_(False)
         self.optimiser = _optimiser(self.network, settings)
 
     @property
@@ -167,9 +185,13 @@ def _optimiser(network: NanoNetwork, settings: Settings) -> torch.optim.AdamW:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the full rate: a short rise, then half a cosine down to 2 %."""
+    """Share of the full rate: a short rise, a plain, and over the last part half a cosine down to 2 %.
+
+    The plain lets a run that is stopped and continued be told anew how many steps it has.
+    """
     rise = min(1.0, (step + 1) / max(1, min(WARM_UP, steps // 10)))
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    fallen = max(0.0, step / steps - (1 - FALL)) / FALL
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, fallen))))
 
 
 def save_average(network: NanoNetwork, path: Path) -> None:
@@ -179,14 +201,28 @@ def save_average(network: NanoNetwork, path: Path) -> None:
     partial.replace(path)
 
 
-def train(settings: Settings, device: torch.device) -> None:
-    """Run the stage to its last step, from wherever the run folder stands."""
+def train(settings: Settings, device: torch.device, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Run the stage to its last step, from wherever the run folder stands, or until `stopping`, saving then too."""
     settings.run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(settings, device)
     trainer.begin()
     with ExitStack() as stack:
-        pool = stack.enter_context(_live(settings, device)) if settings.render else RenderedPool(settings.rendered)
-        _run(trainer, pool)
+        _run(trainer, _pool(settings, device, stack), stopping)
+
+
+def _pool(settings: Settings, device: torch.device, stack: ExitStack) -> Pool:
+    """Where rendered pictures come from; what renders ends with `stack`."""
+    (settings.run / "pids").write_text(f"{os.getpid()}\n")
+    if settings.meshes is not None:
+        photographs = settings.real / "tum_fr1_rpy" / "rgb" if settings.real else None
+        seed = settings.seed * 1_000_003 + int(time.time())
+        plan = RenderPlan(settings.meshes, photographs, settings.mesh_size, settings.primitives, settings.uses, seed)
+        meshes = stack.enter_context(MeshPool(plan))
+        (settings.run / "pids").write_text(f"{os.getpid()}\n{meshes.pid}\n")
+        return meshes
+    if settings.render:
+        return stack.enter_context(_live(settings, device))
+    return RenderedPool(settings.rendered)
 
 
 def _live(settings: Settings, device: torch.device) -> LivePool:
@@ -196,18 +232,28 @@ def _live(settings: Settings, device: torch.device) -> LivePool:
     return LivePool(plan, LIVE_SEED + 10_000 * settings.seed, str(device), photos)
 
 
-def _run(trainer: Trainer, pool: Pool) -> None:
+def real_source(settings: Settings) -> Source | None:
+    """Training frames of TUM; single pictures also of the table-tops, where they are there."""
+    if settings.real is None:
+        return None
+    sources: list[tuple[Source, float]] = [(RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST), 1.0)]
+    if settings.frames == 1:
+        folders = [(settings.real / "rgbd" / name, weight) for name, weight in TABLE_TOPS.items()]
+        sources += [(RealFrames(folder, 0, 10_000), weight) for folder, weight in folders if folder.exists()]
+    return Several(sources)
+
+
+def _run(trainer: Trainer, pool: Pool, stopping: Callable[[], bool]) -> None:
     settings = trainer.settings
-    real = RealFrames(settings.real / "tum_fr1_rpy", 0, TRAIN_LAST) if settings.real else None
-    mixture = Mixture(
-        settings.size, settings.frames, settings.real_share if real else 0.0, settings.cut, settings.small
-    )
+    real = real_source(settings)
+    mixture = Mixture(settings.size, settings.frames, settings.real_share if real else 0.0, settings.cut, settings.area)
     clock, losses = time.monotonic(), []
     for batch in batches((pool, real), mixture, settings.seed, trainer.step, settings.steps, settings.workers):
         losses.append(trainer.update(batch))
         if trainer.step % 20 == 0:
             pace = len(losses) * settings.size * settings.frames / (time.monotonic() - clock)
-            _log(settings, {"step": trainer.step, "loss": sum(losses) / len(losses), "frames_per_s": pace})
+            record = {"step": trainer.step, "loss": sum(losses) / len(losses), "frames_per_s": round(pace, 2)}
+            _log(settings, record | ({"rendered": pool.rendered} if isinstance(pool, MeshPool) else {}))
             clock, losses = time.monotonic(), []
         if trainer.step % settings.save_every == 0 or trainer.step == settings.steps:
             trainer.save()
@@ -215,11 +261,15 @@ def _run(trainer: Trainer, pool: Pool) -> None:
             found = evaluate(trainer.average, settings.real, 192, 256, every=5)
             _log(settings, {"step": trainer.step, **{k: round(v.abs_rel, 4) for k, v in found.items()}})
             clock = time.monotonic()
+        if stopping():
+            trainer.save()
+            break
 
 
 def _log(settings: Settings, record: dict[str, float]) -> None:
+    stamp = {"stage": settings.stage, "area": settings.area, "time": round(time.time())}
     with (settings.run / "log.jsonl").open("a") as file:
-        file.write(json.dumps({"stage": settings.stage, **record}) + "\n")
+        file.write(json.dumps(stamp | record) + "\n")
 
 
 def parse(arguments: list[str] | None = None) -> Settings:
@@ -234,7 +284,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--real-share", type=float, default=0.2)
     parser.add_argument("--cut", type=float, default=0.3, help="share of the batches of clips that have cuts in them")
-    parser.add_argument("--small", action="store_true", help="smaller pictures, twice as many a second")
+    parser.add_argument("--area", choices=tuple(SIZES), default="whole", help="of the pictures, the default's being 1")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     start = parser.add_mutually_exclusive_group()
@@ -244,14 +294,26 @@ def parse(arguments: list[str] | None = None) -> Settings:
         "--memory-only", action="store_true", help="leave the single-frame network as it is, train its memory"
     )
     parser.add_argument("--render", action="store_true", help="render on the training device instead of reading shards")
+    parser.add_argument("--meshes", type=Path, help="folder with models and textures: render these scenes as it goes")
+    parser.add_argument("--mesh-size", type=int, nargs=2, default=(120, 160), help="height and width")
+    parser.add_argument("--primitives", type=float, default=0.1, help="share of the scenes without meshes among them")
+    parser.add_argument("--uses", type=int, default=2, help="times each mesh picture is drawn, cropped anew")
+    parser.add_argument("--frozen", type=int, default=0, help="first blocks of the encoder that stay as they are")
     parser.add_argument("--render-size", type=int, nargs=2, default=(192, 256), help="height and width")
     parser.add_argument("--workers", type=int, default=1, help="threads that make batches; a GPU wants one a core")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--validate-every", type=int, default=400)
     options = parser.parse_args(arguments)
-    options.render_size = tuple(options.render_size)
+    options.render_size, options.mesh_size = tuple(options.render_size), tuple(options.mesh_size)
     return Settings(**vars(options))
 
 
+def main() -> None:
+    """Train; SIGTERM saves and ends."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    train(parse(), torch.device("cuda" if torch.cuda.is_available() else "cpu"), told.is_set)
+
+
 if __name__ == "__main__":
-    train(parse(), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    main()
