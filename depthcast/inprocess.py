@@ -178,7 +178,8 @@ class DepthStream(Closing):
     """Depth for those who own their camera loop: `stream.step(image)` for each picture, from one thread.
 
     The network is loaded for the shape of the first picture, and again for another shape, unless `session`, which is
-    shared and left open, is given. A pause of more than a second restarts the stream, as does another size.
+    shared and left open, is given. A pause of more than a second, and of three usual intervals,
+    restarts the stream, as does another size.
     camera, near_m, far_m, unit: as for `depthcast.open`. Raises DepthcastError or EngineError at the first step.
     """
 
@@ -225,7 +226,8 @@ class DepthStream(Closing):
         return self._refinement.apply(estimator.step(frame))
 
     def reset(self) -> None:
-        """Forget the stream: the next picture is a first one."""
+        """Forget the stream: the next picture is a first one, of any time."""
+        self._last_us = -1
         if self._estimator is not None:
             self._estimator.reset()
 

@@ -50,8 +50,8 @@ class DepthEstimator(Closing):
     session: shared by any number of estimators, stepped from one thread at a time; its input size is fixed.
     scene_cut: restart the window and the range at hard cuts.
     gap_s: a pause between two frames (seconds of stream time) that is longer than this, and than three of the usual
-        ones, restarts the window, as does a new frame size.
-    rate: of the source, which tells what is usual until frames do.
+        ones, restarts the window, as does a new frame size. Between the first two nobody knows what is usual.
+    rate: of the source, which has a say in what is usual until frames have shown it often enough.
     policy: another use of the network's window than the one it was trained with; ValueError where it does not fit.
     session_for: asked when pictures of another shape come; None: all are stretched to the one session's input.
     """
@@ -171,7 +171,8 @@ class DepthEstimator(Closing):
         if before is not None and (
             is_cut
             or (before.height, before.width) != (now.height, now.width)
-            or not 0 <= now.time_s - before.time_s <= self._rhythm.away_after_s(self._gap_s)
+            or now.time_s < before.time_s
+            or (self._rhythm.has_told and now.time_s - before.time_s > self._rhythm.away_after_s(self._gap_s))
         ):
             self._window.reset()
         self._rhythm.note(now.time_s)

@@ -15,6 +15,8 @@ _LATE_S = 1.0
 _GAPS = 9
 _GAPS_AWAY = 3
 _APART_S = 1.0
+_LATEST_S = 10.0
+"""How late a frame may come, of a stream that arrives in bursts or was held up on its way."""
 _STEER_EVERY_S = 10.0
 """A live clock is compared with ours by the least delayed frame of so many seconds."""
 _STEER_GAIN = 0.25
@@ -71,17 +73,20 @@ class Rhythm:
     rate: what the source says of itself, if anything; it counts until frames tell.
     """
 
-    __slots__ = ("_gaps_s", "_last_s")
+    __slots__ = ("_gaps_s", "_last_s", "has_told")
 
     def __init__(self, rate: Fraction | None = None) -> None:
         self._gaps_s: tuple[float, ...] = (float(1 / rate),) if rate else ()
         self._last_s: float | None = None
+        self.has_told = False
+        """Frames have shown how far apart they are; before, there is at most the source's word for it."""
 
     def note(self, captured_s: float) -> None:
         """A frame has come at this time of the monotonic clock."""
         if self._last_s is not None:
             # A new value each time: another thread may be looking at the one before.
             self._gaps_s = (*self._gaps_s, captured_s - self._last_s)[-_GAPS:]
+            self.has_told = True
         self._last_s = captured_s
 
     def away_after_s(self, least_s: float) -> float:
@@ -92,17 +97,18 @@ class Rhythm:
 class LiveClock:
     """Times of a live stream that rise strictly through every reconnect and every jump of the camera's own clock.
 
-    The camera's clock is followed as long as it agrees with ours to a second; after that, or without one, a new start
-    is made from the moment the frame arrived. No two clocks run alike (100 ppm are a second in 2.8 hours), so the
-    offset between them is steered, too slowly to be seen. The least delayed frames count: the rest is jitter.
+    The camera's clock is followed until it leaps: a second back, a second ahead of ours or ten behind it (a frame may
+    be late). After that, or without one, a new start is made from the moment the frame arrived. No two clocks run alike
+    (100 ppm are a second in 2.8 hours), so the offset between them is steered, too slowly to be seen. The least delayed
+    frames count: the rest is jitter.
     """
 
-    __slots__ = ("_begin_s", "_compared_s", "_last", "_least_late_s", "_offset_s", "_slope", "_steered_s")
+    __slots__ = ("_begin_s", "_camera_s", "_compared_s", "_last", "_least_late_s", "_offset_s", "_slope", "_steered_s")
 
     def __init__(self) -> None:
         self._begin_s: float | None = None
         self._offset_s: float | None = None
-        self._slope = self._steered_s = self._compared_s = 0.0
+        self._camera_s = self._slope = self._steered_s = self._compared_s = 0.0
         self._least_late_s = inf
         self._last = -1
 
@@ -125,7 +131,7 @@ class LiveClock:
 
     def _steered(self, camera_s: float, now_s: float) -> float:
         """The offset from the camera's clock to ours, in seconds."""
-        if self._offset_s is None or abs(camera_s + self._offset_s - now_s) > _APART_S:
+        if self._offset_s is None or self._has_leapt(camera_s, now_s - self._offset_s):
             self._offset_s = now_s - camera_s
             self._slope, self._compared_s, self._least_late_s = 0.0, now_s, inf
         else:
@@ -135,5 +141,9 @@ class LiveClock:
             wished = _STEER_GAIN * self._least_late_s / _STEER_EVERY_S
             self._slope = max(-_STEEREST, min(_STEEREST, wished))
             self._compared_s, self._least_late_s = now_s, inf
-        self._steered_s = now_s
+        self._steered_s, self._camera_s = now_s, camera_s
         return self._offset_s
+
+    def _has_leapt(self, camera_s: float, due_s: float) -> bool:
+        """due_s: what the camera's clock should show."""
+        return not due_s - _LATEST_S <= camera_s <= due_s + _APART_S or camera_s < self._camera_s - _APART_S

@@ -134,6 +134,18 @@ def test_pictures_of_ones_own_loop_are_stepped(network: Path) -> None:
     assert (first.frame.pts, first.frame.index, back.frame.index) == (5_000_000, 0, 4)
 
 
+def test_ones_own_loop_may_be_slow(network: Path) -> None:
+    """What is usual is not known before the second frame has come; after that, three times as much is a pause."""
+    with depthcast.DepthStream(checkpoint=network) as stream:
+        assert [stream.step(IMAGE, time_s=time_s).reset for time_s in (0, 2, 4, 6, 13)] == [
+            True, False, False, False, True,
+        ]  # fmt: skip
+        stream.reset()
+        again = [stream.step(IMAGE, time_s=time_s) for time_s in (0.0, 0.04, 3.0)]
+    assert [one.reset for one in again] == [True, False, True]
+    assert [one.frame.pts for one in again] == [0, 40_000, 3_000_000]
+
+
 def test_the_order_of_channels_is_the_callers(network: Path) -> None:
     with depthcast.DepthStream(checkpoint=network) as stream:
         rgb = stream.step(IMAGE, time_s=0)

@@ -99,6 +99,16 @@ def test_a_clock_that_runs_otherwise_than_ours_is_steered_without_a_leap(ppm: in
     assert max(map(abs, delays_s)) < 0.1
 
 
+@pytest.mark.parametrize("burst_s", [2, 6])
+def test_what_comes_in_bursts_keeps_the_times_of_its_camera(burst_s: int) -> None:
+    """A server that sends a fragment at a time: its first frame is late by the fragment's length, its last is not."""
+    clock = LiveClock()
+    times = [clock.pts(n / 5, 50 + burst_s * (n // (5 * burst_s) + 1)) for n in range(5 * 600)]
+    steps = [b - a for a, b in pairwise(times[10 * burst_s :])]
+    # Half a per cent of the time between two bursts, all at once, is what is steered.
+    assert ticks(0.2 - 0.006 * burst_s) <= min(steps) <= max(steps) <= ticks(0.202)
+
+
 def test_a_leap_is_mended_at_once_also_after_a_day_of_drift() -> None:
     clock, camera_s = LiveClock(), 0.0
     for number in range(24 * HOUR_S):

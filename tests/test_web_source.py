@@ -102,6 +102,20 @@ def picture_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def video_file(path: Path, count: int) -> bytes:
+    """Of pictures that are each of another grey, 25 a second; H.264 has them in another order than they are shown."""
+    codec = {".mjpeg": "mjpeg", ".webm": "libvpx"}.get(path.suffix, "libx264")
+    options = {".webm": {"live": "1"}, ".mp4": {"movflags": "frag_keyframe+empty_moov"}}.get(path.suffix, {})
+    with av.open(path, "w", container_options=options) as container:
+        video = container.add_stream(codec, rate=25, options={"g": "10"} if codec == "libx264" else {})
+        assert isinstance(video, VideoStream)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for image in gray_levels(count):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode(None))
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("how", BODIES)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".mp4"])
 def test_a_picture_on_the_web_is_a_source_of_one_frame(tmp_path: Path, suffix: str, how: str) -> None:
@@ -138,16 +152,7 @@ def test_the_command_turns_a_snapshot_into_a_video_of_one_frame(tmp_path: Path) 
 def test_what_has_an_end_is_read_whole_once_and_in_its_own_time(tmp_path: Path, suffix: str, how: str) -> None:
     """Neither a WebM that was recorded live nor a raw stream says how long it is."""
     path = tmp_path / f"clip{suffix}"
-    codec = {".mjpeg": "mjpeg", ".webm": "libvpx"}.get(suffix, "libx264")
-    options = {".webm": {"live": "1"}, ".mp4": {"movflags": "frag_keyframe+empty_moov"}}.get(suffix, {})
-    with av.open(path, "w", container_options=options) as container:
-        video = container.add_stream(codec, rate=25, options={"g": "10"} if codec == "libx264" else {})
-        assert isinstance(video, VideoStream)
-        video.height, video.width, video.pix_fmt = 48, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for image in gray_levels(40):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(video.encode(None))
-    with Web(path.read_bytes(), how) as web, open_source(parse_source(f"{web.url}/clip{suffix}")) as source:
+    with Web(video_file(path, 40), how) as web, open_source(parse_source(f"{web.url}/clip{suffix}")) as source:
         assert not source.info.live
         frames = list(source)
         assert (source.reconnects, source.damaged) == (0, 0)
@@ -155,6 +160,22 @@ def test_what_has_an_end_is_read_whole_once_and_in_its_own_time(tmp_path: Path, 
     assert [float(frame.pts * frame.time_base) for frame in frames] == pytest.approx(
         [n / 25 for n in range(40)], abs=2e-3
     )
+
+
+@pytest.mark.parametrize("how", BODIES[1:])
+def test_a_file_that_comes_no_faster_than_it_plays_is_not_played_again(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its end it is taken for a camera; what is sent again from its start is one no more."""
+    monkeypatch.setattr("stream.sources.connection.has_end", lambda played_s, *_: False if played_s > 0.2 else None)
+    monkeypatch.setattr("stream.sources.connection._FASTER", 1e6)
+    with Web(video_file(tmp_path / "clip.ts", 8), how) as web:
+        uri = parse_source(web.url)
+        assert isinstance(uri, HttpIn)
+        with LiveSource(address_of(uri, 5), lambda _closing, _seconds: None) as source:
+            assert source.info.live
+            indices = [frame.index for frame in islice(source, 50)]
+        assert (web.asked, source.reconnects, indices[-1]) == (2, 0, 7)
 
 
 def test_a_file_that_is_cut_off_gives_what_came_and_tells(tmp_path: Path) -> None:
@@ -260,6 +281,16 @@ def test_motion_jpeg_in_whatever_parts_is_a_live_source(form: str, boundary: str
     assert all(a.pts < b.pts for a, b in pairwise(frames))
     shades = {round(float(frame.picture.to_ndarray(format="gray").mean())) for frame in frames}
     assert len(shades) > 2, "different pictures have come"
+
+
+def test_a_camera_that_promises_more_than_it_sends_is_searched_for_pictures() -> None:
+    head = "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 9{}\r\n\r\n"
+    with pushing(head, "\r\n", "frame") as url:
+        uri = parse_source(url)
+        assert isinstance(uri, HttpIn)
+        with LiveSource(address_of(uri, 2), lambda _closing, _seconds: None) as source:
+            assert len(list(islice(source, 60))) == 60
+            assert source.reconnects == 1
 
 
 def test_pictures_without_times_of_their_own_take_those_of_their_arrival() -> None:

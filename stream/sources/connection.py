@@ -115,6 +115,10 @@ class Connection(Closing):
             self._damage = 0
             self.is_cut = False
             """Its end has not arrived."""
+            self.is_malformed = False
+            """What is pushed is not in the form that its reader knows: see `searched`."""
+            self._opening: list[int] = []
+            """Of the packets that were looked at while it was opened, a number for each that tells it from others."""
             self._played_s = 0.0
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
@@ -143,6 +147,14 @@ class Connection(Closing):
         may_end = self._address.on_web and not self.facts.is_segmented and self._container.format.name != _PUSHED
         elapsed_s = time.monotonic() - self._began_s
         return may_end and not self.is_cut and self._played_s > _FASTER * elapsed_s
+
+    def repeats(self, other: Connection) -> bool:
+        """It begins with the same pictures as the other: what is sent is a file, and sent again from its start.
+
+        A camera may send one picture over and over, as where it has no signal; a file is known by several.
+        """
+        both = [(mine, its) for mine, its in zip(self._opening, other._opening, strict=False)]
+        return len({mine for mine, _ in both}) > 1 and all(mine == its for mine, its in both)
 
     def close(self) -> None:
         """Leave the stream."""
@@ -194,6 +206,7 @@ class Connection(Closing):
             if packet is None:
                 return not self.is_cut
             self._ahead.append(packet)
+            self._opening.append(hash(bytes(packet)))
             now_s = time.monotonic()
             verdict = has_end(self._played_s, now_s - self._began_s, now_s - began_s)
         return verdict is not False and self._address.format is None
@@ -208,6 +221,7 @@ class Connection(Closing):
                 # FFmpeg ends a body without a length so, however whole it is.
                 is_end = isinstance(error, OSError) and error.errno == errno.EIO
                 self.is_cut = not is_end or self._container.size > 0
+                self.is_malformed = self._container.format.name == _PUSHED and isinstance(error, _ODD)
                 return
             if packet is None:
                 return
@@ -246,7 +260,8 @@ class Connection(Closing):
 
     def _whole(self, pictures: Iterator[Shown]) -> Iterator[av.VideoFrame]:
         for shown in pictures:
-            shown.picture.pts = shown.pts
+            # What is left in the decoder at a broken end comes without its time base.
+            shown.picture.pts, shown.picture.time_base = shown.pts, self._video.time_base
             yield from map(self.upright.turned, self.deinterlacer.progressive(shown.picture))
 
     def _longest_wait_s(self) -> float:
@@ -262,9 +277,14 @@ def connect(address: Address, closing: threading.Event) -> Connection:
         if not address.on_web or closing.is_set():
             raise
         try:
-            return Connection(replace(address, format="mjpeg", options=(*address.options, *_ANY_PARTS)), closing)
+            return Connection(searched(address), closing)
         except SourceError:
             raise unreadable from None
+
+
+def searched(address: Address) -> Address:
+    """The same, to be searched for JPEGs, in whatever parts they come."""
+    return replace(address, format="mjpeg", options=(*address.options, *_ANY_PARTS))
 
 
 def _open(address: Address) -> InputContainer:

@@ -16,7 +16,7 @@ from stream.frame import Frame
 from stream.mailbox import Mailbox, MailboxClosed, Overflow
 from stream.pacing import LIVE_TIME_BASE, LiveClock, Pace, wait_before_try_s
 from stream.sources import SourceInfo
-from stream.sources.connection import Address, Connection, connect
+from stream.sources.connection import Address, Connection, connect, searched
 
 _LOG = logging.getLogger(__name__)
 _LEAVE_S = 0.5
@@ -100,8 +100,8 @@ class LiveSource(Closing):
                 failures += 1
                 if (back := self._connected_again()) is None:
                     continue
-                if self._facts.is_segmented and back.facts.has_end:
-                    back.close()  # The playlist was completed in the meantime: this would be all of it again.
+                if self._is_again(back, connection):
+                    back.close()
                     break
                 failures = 1
                 self.reconnects += 1
@@ -112,6 +112,12 @@ class LiveSource(Closing):
             pass
         except BaseException as error:  # a thread's boundary: whoever takes the frames gets it
             self._frames.close(error)
+
+    def _is_again(self, back: Connection, first: Connection) -> bool:
+        """What is back is what has been read: a playlist that was completed in the meantime, or a file."""
+        if self._facts.is_segmented:
+            return back.facts.has_end
+        return not first.is_cut and back.repeats(first)
 
     def _connected_again(self) -> Connection | None:
         """None where not one picture came."""
@@ -137,6 +143,8 @@ class LiveSource(Closing):
                 self._frames.put(self._stamped(picture, connection))
             self.damaged += connection.taken_damage()
             self._is_over = self._facts.has_end or connection.was_file
+            if connection.is_malformed:
+                self._address = searched(self._address)
             if self._facts.has_end and connection.is_cut and not self._closing.is_set():
                 self.damaged += 1
                 _LOG.warning("%s was cut off before its end", self._address.name)
