@@ -127,10 +127,11 @@ class MeshPool:
             with self._changed:
                 if not self._changed.wait_for(lambda: len(self._held) < HELD or self._stopping.is_set(), 1.0):
                     continue
+            was_alive = self._process.is_alive()
             try:
                 sample = self._queue.get(timeout=1.0)
             except queue.Empty:
-                if self._process.is_alive():
+                if was_alive:
                     continue
                 sample = f"its process ended with code {self._process.exitcode}"
             with self._changed:
@@ -161,6 +162,7 @@ def _render(plan: RenderPlan, out: Queue[Sample | str], stopping: Event) -> None
                 break
     except Exception as error:  # the boundary of the process: told to whoever draws
         out.put(f"{type(error).__name__}: {error}")
+        return  # Once it is sent.
     out.cancel_join_thread()
 
 
