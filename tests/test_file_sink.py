@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 from typing import BinaryIO
 
 import av
@@ -462,3 +463,24 @@ def test_numbered_pictures_may_have_long_names(tmp_path: Path, letter: str) -> N
         assert len(list(read(path))) == 1
         for one in folder.iterdir():
             one.unlink()
+
+
+@pytest.mark.parametrize("seed", [6, 22])
+def test_no_picture_is_lost_where_they_come_unevenly_and_out_of_order(tmp_path: Path, seed: int) -> None:
+    """The picture that is coded last may be shown before another: the film ended with it."""
+    chance, time_base = Random(seed), Fraction(1, 90000)
+    info = SourceInfo(48, 64, Fraction(25) if seed % 2 else None, time_base, None, None, True, False, "camera")
+    times, now = [], 0
+    path = tmp_path / "a.mp4"
+    sink = VideoSink(path, info)
+    for number in range(chance.choice([30, 31, 32, 33])):
+        noise = np.random.default_rng(seed * 1000 + number // 3)
+        picture = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3)).astype(np.uint8), format="rgb24")
+        depth = noise.random((48, 64)).astype(np.float32)
+        frame = Frame(picture, number, now, time_base, 0)
+        sink.write(DepthFrame(frame, depth, Unit.RELATIVE, DisplayRange(0, 1), number == 0))
+        times.append(now)
+        now += int(6000 * chance.uniform(0.5, 1.6))
+    sink.close()
+    with av.open(path) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx([t / 90000 for t in times])

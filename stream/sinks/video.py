@@ -142,7 +142,7 @@ class VideoSink:
             return
         with self._file.errors():
             self._begin()
-            self._container.mux(self._stream.encode(None))
+            self._container.mux(self._last())
             if self._audio is not None:
                 self._audio.finish(self._end_s)
             with self._file.finishing():
@@ -160,6 +160,14 @@ class VideoSink:
             self._container.close()
         if self._audio is not None:
             self._audio.close()
+
+    def _last(self) -> list[Picture]:
+        """What the encoder still has. The muxer ends the film with the picture coded last: it lasts to the real end."""
+        pictures = self._stream.encode(None)
+        if pictures and (last := pictures[-1]).pts is not None:
+            until = round((self._end_s - self._begins_s) / last.time_base)
+            last.duration = max(last.duration or 0, until - last.pts)
+        return pictures
 
     def _mux(self, pictures: list[Picture], time_s: Fraction) -> None:
         """Write pictures, and the sound up to them."""
