@@ -86,13 +86,14 @@ class FileSource(Closing):
         try:
             video = video_of(self._container, name_of(path))
             self._sound, sound_note = sound_track(self._container)
-            self._heard: list[AudioPacket] | None = []
+            self._heard: list[tuple[AudioPacket, int]] | None = []
             """Of the sound, before the first frame was asked for: for outputs that are still to come."""
             self._outputs: list[Sound] = []
             self._upright = Upright(video)
             self._deinterlacer = Deinterlacer()
             self._clock: FileClock | None = None
-            grid = grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
+            in_tiles = video.disposition & Disposition.dependent
+            grid = grid_of(video, self._container, path, self._pipe) if in_tiles else None
             self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
             if self._pipe is not None:
@@ -126,8 +127,8 @@ class FileSource(Closing):
         index = 0
         picture, self._first = self._first, None
         heard, self._heard = self._heard, None
-        for packet in heard or ():
-            self._hear(packet)
+        for packet, part in heard or ():
+            self._hear(packet, part)
         time_base = self._info.time_base
         while picture is not None and (self._max_frames is None or index < self._max_frames):
             assert picture.pts is not None
@@ -197,7 +198,7 @@ class FileSource(Closing):
                 if self._pipe is not None:
                     self._pipe.check()
                 if packet is not None and packet.stream is not video:
-                    self._hear(packet)
+                    self._hear(packet, order.part)
                     continue
                 pictures = self._pictures_of(packet, video, order)
             for picture in pictures:
@@ -221,11 +222,11 @@ class FileSource(Closing):
             self.damaged += 1
             return []
 
-    def _hear(self, packet: AudioPacket) -> None:
-        """Keep a packet of sound, or hand it to the outputs that want it."""
+    def _hear(self, packet: AudioPacket, part: int) -> None:
+        """Keep a packet of sound, or hand it to the outputs that want it. part: of the pictures before it."""
         if self._heard is not None:
             if len(self._heard) < _MOST_HEARD:
-                self._heard.append(packet)
+                self._heard.append((packet, part))
             return
         if not self._outputs or not packet.size:
             return
@@ -233,7 +234,7 @@ class FileSource(Closing):
         is_decoded = any(sound.is_decoded for sound in self._outputs)
         piece = decoded(packet, self._sound) if is_decoded else Piece(packet)
         for number, sound in enumerate(self._outputs):
-            sound.put(copied(piece) if number else piece)
+            sound.put(copied(piece) if number else piece, part)
 
     def _described(self, video: VideoStream, rate: Fraction | None, path: Path, notes: tuple[str, ...]) -> SourceInfo:
         assert self._first is not None
