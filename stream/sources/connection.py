@@ -23,7 +23,7 @@ from stream.errors import SourceError
 from stream.pacing import has_end
 from stream.reasons import reason_of
 from stream.sources.file import clock_of, presentation_of
-from stream.sources.progressive import Deinterlacer
+from stream.sources.progressive import Deinterlacer, fields_of
 from stream.sources.times import FileClock, Shown
 from stream.sources.upright import Upright
 from stream.sources.verified import VerifiedWeb
@@ -119,7 +119,7 @@ class Connection(Closing):
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
             self.upright = Upright(self._video)
-            self.deinterlacer = Deinterlacer()
+            self.deinterlacer = Deinterlacer(fields_of(self._video))
             self._order = presentation_of(self._container, self._video)
             pictures = self._decoded()
             self.first = self._first_of(pictures)

@@ -23,7 +23,7 @@ from stream.frame import Frame
 from stream.sources import SourceInfo
 from stream.sources.opening import grid_of, nothing_in, opened, video_of
 from stream.sources.pipe import name_of
-from stream.sources.progressive import Deinterlacer
+from stream.sources.progressive import Deinterlacer, fields_of
 from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
 from stream.sources.thin import Thinner
 from stream.sources.tiles import Grid, assembled
@@ -36,6 +36,8 @@ _HELD_BYTES = 256 << 20
 """Of pictures that wait until their time is known."""
 _LEAVE_S = 1.0
 """How long `close` waits for a reader that is at work."""
+_MOST_RATE = 5000
+"""Frames per second that are believed, of high-speed cameras too."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
 _LONGEST_GAP = 2**31 - 1
@@ -90,7 +92,7 @@ class FileSource(Closing):
             """Of the sound, before the first frame was asked for: for outputs that are still to come."""
             self._outputs: list[Sound] = []
             self._upright = Upright(video)
-            self._deinterlacer = Deinterlacer()
+            self._deinterlacer = Deinterlacer(fields_of(video))
             self._clock: FileClock | None = None
             in_tiles = video.disposition & Disposition.dependent
             grid = grid_of(video, self._container, path, self._pipe) if in_tiles else None
@@ -263,7 +265,8 @@ class FileSource(Closing):
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:
-    return video.average_rate or video.guessed_rate or None
+    """Frames per second. Bare DV says the ticks of its clock first."""
+    return next((rate for rate in (video.average_rate, video.guessed_rate) if rate and rate <= _MOST_RATE), None)
 
 
 def _time_base_of(video: VideoStream) -> Fraction:
