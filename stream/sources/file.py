@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from engines.closing import Closing
@@ -21,7 +20,7 @@ from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
-from stream.sources.opening import grid_of, nothing_in, opened, video_of
+from stream.sources.opening import grid_of, is_tile, nothing_in, opened, video_of
 from stream.sources.pipe import name_of
 from stream.sources.progressive import Deinterlacer, fields_of
 from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
@@ -94,8 +93,7 @@ class FileSource(Closing):
             self._upright = Upright(video)
             self._deinterlacer = Deinterlacer(fields_of(video))
             self._clock: FileClock | None = None
-            in_tiles = video.disposition & Disposition.dependent
-            grid = grid_of(video, self._container, path, self._pipe) if in_tiles else None
+            grid = grid_of(video, self._container, path, self._pipe) if is_tile(video) else None
             self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
             if self._pipe is not None:

@@ -133,14 +133,24 @@ def nothing_in(name: str, container: InputContainer, pipe: Pipe | None) -> str:
     return f"no frame of {name} can be decoded: the file is damaged or empty; encode it again"
 
 
+def main_track(container: InputContainer) -> VideoStream | None:
+    """The track of pictures that FFmpeg takes for the main one; a cover beside sound is none."""
+    pictures = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in pictures else next(iter(pictures), None)
+
+
+def is_tile(video: VideoStream) -> bool:
+    """Its pictures are parts of a still."""
+    return bool(video.disposition & Disposition.dependent)
+
+
 def video_of(container: InputContainer, name: str) -> VideoStream:
     """The track of pictures to read. Raises SourceError."""
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
+    video = main_track(container)
+    if video is None:
         what = "sound only" if container.streams.audio else "no pictures"
         raise SourceError(f"{name} is not a video: it holds {what}")
-    best = container.streams.best("video")
-    video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
     if video.codec_context is None:
         raise SourceError(f"{name} is in a codec that cannot be decoded here; convert it to H.264, or a still to PNG")
     if video.height * video.width > _MOST_PIXELS:

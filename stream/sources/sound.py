@@ -43,9 +43,8 @@ def sound_track(container: InputContainer) -> tuple[AudioStream | None, str | No
 
 def _is_usable(track: AudioStream) -> bool:
     """FFmpeg has a decoder for it, and the file says enough of it, unless it is of a kind that never does."""
-    if track.codec_context is None:
-        return False
-    return is_described(track) or track.container.format.name in _NOT_DESCRIBING
+    form = track.container.format.name
+    return track.codec_context is not None and (is_described(track) or form in _NOT_DESCRIBING)
 
 
 def is_described(track: AudioStream) -> bool:
