@@ -42,20 +42,26 @@ def woven(index: int, top_first: bool) -> Image:
     return frame
 
 
-def write_interlaced(path: Path, frames: int = 12, codec: str = "libx264", top_first: bool = True) -> Path:
+def write_interlaced(
+    path: Path, frames: int = 12, codec: str = "libx264", top_first: bool = True, said_by_container: bool = False
+) -> Path:
     order = "tff" if top_first else "bff"
     options = {"libx264": {"x264-params": f"{order}=1:crf=10"}, "mpeg2video": {"q": "2"}}.get(codec, {})
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, 25, options=options)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-        if codec == "mpeg2video":
+        stream.width, stream.height = WIDTH, HEIGHT
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if said_by_container:
+            stream.codec_context.field_order = 2 if top_first else 3
+        else:
+            stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        if codec != "libx264":
             stream.codec_context.bit_rate = 8_000_000
         for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(woven(index, top_first), "rgb24").reformat(format="yuv420p")
+            picture = av.VideoFrame.from_ndarray(woven(index, top_first), "rgb24").reformat(format=stream.pix_fmt)
             picture.pts, picture.time_base = index, Fraction(1, 25)
-            container.mux(stream.encode(flagged(picture, order)))
+            container.mux(stream.encode(flagged(picture, "prog" if said_by_container else order)))
         container.mux(stream.encode(None))
     return path
 
@@ -96,6 +102,19 @@ def test_each_frame_becomes_its_first_field_made_whole(tmp_path: Path, name: str
     assert [frame.pts * frame.time_base for frame in frames] == [Fraction(index, 25) for index in range(12)]
     assert NOTE in info.notes[0]
     assert [frame.picture.interlaced_frame for frame in frames] == [False] * 12
+    combed = av.VideoFrame.from_ndarray(woven(5, top_first), "rgb24")
+    for index in range(2, 10):
+        assert error_of(frames[index].picture, moment(2 * index)) < 0.5 * error_of(combed, moment(10))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mov", "mjpeg"), ("a.mkv", "mjpeg")])
+@pytest.mark.parametrize("top_first", [True, False])
+def test_what_only_the_container_says_counts_too(tmp_path: Path, name: str, codec: str, top_first: bool) -> None:
+    path = write_interlaced(tmp_path / name, codec=codec, top_first=top_first, said_by_container=True)
+    with FileSource(path) as source:
+        frames = list(source)
+        assert NOTE in source.info.notes[0]
+    assert [frame.pts * frame.time_base for frame in frames] == [Fraction(index, 25) for index in range(12)]
     combed = av.VideoFrame.from_ndarray(woven(5, top_first), "rgb24")
     for index in range(2, 10):
         assert error_of(frames[index].picture, moment(2 * index)) < 0.5 * error_of(combed, moment(10))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import depthcast
 from depthcast.cli import status_of
@@ -27,6 +29,7 @@ from stream.errors import SourceError
 from stream.estimator import DepthEstimator
 from stream.frame import DepthFrame, Frame
 from stream.pipeline import run
+from stream.preprocess import to_rgb
 from stream.recorded import read as read_recording
 from stream.sinks.file import Gray16Sink, NpzSink, VideoSink
 from stream.sources.choose import open_source
@@ -35,6 +38,7 @@ from stream.sources.pipe import is_pipe, name_of
 from stream.uris import FileIn, parse_source
 from tests.fakes import FakeSession, ListSink, depth_frame
 from tests.test_file_sink import INFO
+from tests.test_stills import grid_file, slopes
 from tests.tiny import make_clip, tiny_network
 from tests.videos import gray_levels, write_video
 
@@ -134,6 +138,36 @@ def test_a_still_comes_through(tmp_path: Path, name: str, codec: str) -> None:
     content = write_video(tmp_path / name, gray_levels(1), codec=codec, pixel_format=pixels).read_bytes()
     with piped(content) as path, FileSource(path) as source:
         assert [(frame.height, frame.width) for frame in source] == [(48, 64)]
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".sgi"])
+def test_a_still_whose_size_only_a_file_tells_comes_through(tmp_path: Path, suffix: str) -> None:
+    still = tmp_path / f"a{suffix}"
+    Image.fromarray(gray_levels(1)[0]).save(still)
+    with piped(still.read_bytes()) as path, FileSource(path) as source:
+        assert [(frame.height, frame.width) for frame in source] == [(48, 64)]
+
+
+def test_a_still_in_tiles_comes_through(tmp_path: Path) -> None:
+    """Its tiles follow what says where they are: there are several places to go to."""
+    image = slopes(128, 128)
+    with piped(grid_file(tmp_path / "a.avif", image, 2, 2).read_bytes()) as path, FileSource(path) as source:
+        (frame,) = source
+    np.testing.assert_allclose(to_rgb(frame.picture, 128, 128).astype(int), image, atol=10)
+
+
+@pytest.mark.parametrize("size", [5000, 300_000])
+def test_an_index_is_missed_behind_a_large_box(tmp_path: Path, size: int) -> None:
+    """Cameras write maps, licences and signatures before their pictures."""
+    content = write_video(tmp_path / "a.mp4", gray_levels(30)).read_bytes()
+    at = int.from_bytes(content[:4], "big")
+    box = (8 + size).to_bytes(4, "big") + b"uuid" + bytes(size)
+    index = content.index(b"stco") + 12
+    (place,) = struct.unpack_from(">I", content, index)
+    moved = content[:index] + struct.pack(">I", place + len(box)) + content[index + 4 :]
+    with piped(moved[:at] + box + moved[at:]) as path, FileSource(path) as source:
+        assert sum(1 for _ in source) == 30
+        assert source.damaged == 0
 
 
 def test_an_mp4_with_its_index_at_the_end_that_finds_no_room_is_refused_with_what_to_do(

@@ -39,6 +39,8 @@ DEPTH = np.ascontiguousarray(RAMP)
     ("%d.npz", [], "1.npz"),
     ("100%.mp4", ["100%-004.mp4"], "100%-005.mp4"),
     ("a-%Y%m%d-%H%M.mp4", [], "a-20261127-1200.mp4"),
+    ("a(1+%H%%.mp4", ["a(1+12%.mp4"], "a(1+12%-2.mp4"),
+    ("a%%H.mp4", [], "a%%H-001.mp4"),
     ("a-%H.mp4", ["a-12.mp4", "a-12-2.part.mp4"], "a-12-3.mp4"),
 ])  # fmt: skip
 def test_names(tmp_path: Path, name: str, there: list[str], wanted: str) -> None:
@@ -48,7 +50,8 @@ def test_names(tmp_path: Path, name: str, there: list[str], wanted: str) -> None
 
 
 @pytest.mark.parametrize(("name", "parts"), [
-    ("a.mp4", ["a-001.part.mp4", "a-123.part-2.mp4"]), ("a-%H%M.mp4", ["a-1200.part.mp4"]), ("%d.npz", ["4.part.npz"])
+    ("a.mp4", ["a-001.part.mp4", "a-123.part-2.mp4"]), ("a-%H%M.mp4", ["a-1200.part.mp4"]), ("%d.npz", ["4.part.npz"]),
+    ("a(1+%H%%.mp4", ["a(1+12%.part.mp4"]), ("a%%H.mp4", ["a%%H-001.part.mp4"]),
 ])  # fmt: skip
 def test_parts_of_dead_runs_are_found(tmp_path: Path, name: str, parts: list[str]) -> None:
     for one in (*parts, "b.part.mp4", "a-001.mp4"):

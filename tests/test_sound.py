@@ -194,6 +194,21 @@ def test_sound_follows_recordings_that_were_joined(tmp_path: Path, codec: str) -
     assert pitch(tmp_path / "b.mp4", 2.3, 3.8) == pytest.approx(880, abs=2)
 
 
+@pytest.mark.parametrize(("parts", "begins_s"), [("heard silent heard", (0.5, 4.5)), ("silent heard", (2.5,))])
+def test_sound_finds_its_part_behind_one_without_any(tmp_path: Path, parts: str, begins_s: tuple[float, ...]) -> None:
+    """FFmpeg does not know the sound's rate where it is not there at the start."""
+    clips = {
+        "heard": write_clip(tmp_path / "1.ts", tone(2, RATE, begin_s=0.5), codec="aac"),
+        "silent": write_clip(tmp_path / "2.ts"),
+    }
+    (tmp_path / "joined.ts").write_bytes(b"".join(clips[name].read_bytes() for name in parts.split()))
+    assert converted(tmp_path / "joined.ts", tmp_path / "b.mp4") == ((), None)
+    wave, rate, start_s = heard(tmp_path / "b.mp4")
+    loud = np.abs(wave[: len(wave) // 480 * 480]).reshape(-1, 480).max(axis=1) > 0.1
+    rises = start_s + np.flatnonzero(np.diff(loud.astype(int), prepend=0) > 0) * 480 / rate
+    assert rises == pytest.approx(begins_s, abs=0.06)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "pcm_s16le"), ("a.ts", "mp2"), ("a.mkv", "flac")])
 def test_sound_stays_where_it_was_beside_the_pictures(tmp_path: Path, name: str, codec: str) -> None:
     source = write_clip(tmp_path / name, tone(2, RATE, begin_s=0.7), codec=codec)
@@ -282,8 +297,10 @@ def test_damaged_sound_costs_no_picture(tmp_path: Path) -> None:
         at = content.find(packet)
         content[at + 1 : at + len(packet)] = b"\xff" * (len(packet) - 1)
     source.write_bytes(content)
-    converted(source, tmp_path / "b.mp4")
+    _, note = converted(source, tmp_path / "b.mp4")
     assert pictures_in(tmp_path / "b.mp4") == 25
+    assert note is not None
+    assert note.endswith("packets of the sound were left out: they cannot be decoded")
 
 
 def test_the_sound_of_a_part_ends_with_it(tmp_path: Path) -> None:
@@ -326,7 +343,7 @@ def _clock(*restarts: int) -> FileClock:
         ([(0, 1), (1, 1), (5, 1)], _clock(60), [2.5, None], [0, 1, 5]),
         ([(0, 1), (1, 1), (0, 1), (1, 1)], _clock(20, 20), [None], [0, 1, 2, 3]),
         ([(0, 1), (1, 0.5), (0, 1), (1, 1)], _clock(20, 20), [None], [0, 1, 2, 3]),
-        ([(0, 1), (1, 1), (0, 1)], _clock(20), [2.5], [0, 1]),
+        ([(0, 1), (1, 1), (0, 1)], _clock(20), [0.4, 2.5], [0, 1]),
         ([(0, 1), (1, 1), (0, 1), (1, 1)], _clock(60), [4.5, None], [0, 1, 2, 3]),
     ],
     ids=["goes on", "has a gap", "is joined", "is joined early", "waits for the pictures", "falls back alone"],

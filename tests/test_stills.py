@@ -17,7 +17,7 @@ from PIL import Image
 from stream.errors import SourceError
 from stream.preprocess import to_rgb
 from stream.sources.file import FileSource
-from stream.sources.tiles import read_grid
+from stream.sources.tiles import Grid, read_grid
 
 TILE = 64
 Pixels = NDArray[np.uint8]
@@ -110,9 +110,14 @@ def test_a_still_in_tiles_is_put_together(tmp_path: Path, rows: int, columns: in
     np.testing.assert_allclose(to_rgb(frame.picture, height, width).astype(int), image, atol=10)
 
 
+def grid_in(path: Path) -> Grid | None:
+    with path.open("rb") as file:
+        return read_grid(file)
+
+
 def test_the_grid_is_found_wherever_it_lies(tmp_path: Path) -> None:
     image = slopes(128, 128)
-    grids = [read_grid(grid_file(tmp_path / f"{inside}.avif", image, 2, 2, inside)) for inside in (False, True)]
+    grids = [grid_in(grid_file(tmp_path / f"{inside}.avif", image, 2, 2, inside)) for inside in (False, True)]
     assert grids[0] == grids[1]
     assert grids[0] is not None
     assert (grids[0].rows, grids[0].columns, grids[0].tiles) == (2, 2, (2, 3, 4, 5))
@@ -120,7 +125,7 @@ def test_the_grid_is_found_wherever_it_lies(tmp_path: Path) -> None:
 
 def test_a_grid_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = grid_file(tmp_path / "a.avif", slopes(128, 128), 2, 2)
-    monkeypatch.setattr("stream.sources.opening.read_grid", lambda _path: None)
+    monkeypatch.setattr("stream.sources.opening.read_grid", lambda _file: None)
     with pytest.raises(SourceError, match=r"still in tiles of 64x64 .*convert it to PNG or JPEG"):
         FileSource(path)
 
@@ -129,12 +134,12 @@ def test_a_grid_of_more_tiles_than_there_are_is_none(tmp_path: Path) -> None:
     path = grid_file(tmp_path / "a.avif", slopes(128, 128), 2, 2)
     grid, larger = (struct.pack(">BBBBHH", 0, 0, rows, 1, 128, 128) for rows in (1, 2))
     path.write_bytes(path.read_bytes().replace(grid, larger))
-    assert read_grid(path) is None
+    assert grid_in(path) is None
 
 
 def test_a_file_without_stills_has_no_grid(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(np.random.default_rng(0).bytes(1000))
-    assert read_grid(tmp_path / "a") is None
+    assert grid_in(tmp_path / "a") is None
 
 
 def _animation(path: Path, **options: Any) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from depthcast.job import Job, prepared
@@ -25,9 +26,12 @@ from depthcast.plan import Wanted
 from depthcast.settings import Settings
 from stream.errors import SourceError
 from stream.sources.choose import address_of, open_source
+from stream.sources.connection import Address, connect
+from stream.sources.file import FileSource
 from stream.sources.live import LiveSource
 from stream.uris import HttpIn, parse_sink, parse_source
 from tests.cameras import jpeg
+from tests.test_stills import grid_file, slopes
 from tests.tiny import make_clip, tiny_network
 from tests.videos import gray_levels, write_video
 
@@ -192,6 +196,44 @@ def test_a_file_that_is_cut_off_gives_what_came_and_tells(tmp_path: Path) -> Non
 def test_what_is_no_picture_is_refused_in_a_line(body: bytes, status: int, how: str) -> None:
     with Web(body, how, status) as web, pytest.raises(SourceError, match=r"cannot be opened|sends no pictures"):
         open_source(parse_source(f"{web.url}/p.jpg"))
+
+
+def two_tracks(path: Path) -> bytes:
+    """Small pictures, and larger ones that are the main track."""
+    with av.open(path, "w") as container:
+        tracks = [container.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for track, size, use in zip(tracks, (1, 2), (Disposition(0), Disposition.default), strict=True):
+            assert isinstance(track, VideoStream)
+            track.height, track.width, track.pix_fmt, track.disposition = 48 * size, 64 * size, "yuv420p", use
+        for image in gray_levels(5):
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            for track in tracks:
+                container.mux(track.encode(picture.reformat(width=track.width, height=track.height)))
+        for track in tracks:
+            container.mux(track.encode(None))
+    return path.read_bytes()
+
+
+def test_the_main_track_is_read_as_in_a_file(tmp_path: Path) -> None:
+    body = two_tracks(tmp_path / "two.mkv")
+    with FileSource(tmp_path / "two.mkv") as source:
+        assert source.info.size == (96, 128)
+    with Web(body) as web, open_source(parse_source(f"{web.url}/two.mkv")) as source:
+        assert [frame.size for frame in source] == [(96, 128)] * 5
+
+
+def test_a_tile_is_not_taken_for_the_still(tmp_path: Path) -> None:
+    """FFmpeg opens it where the server gives parts; here a file stands in for that server."""
+    path = grid_file(tmp_path / "a.avif", slopes(128, 128), 2, 2)
+    with pytest.raises(SourceError, match=r"^the still is a still in tiles: download it"):
+        connect(Address(f"file:{path}", "the still", on_web=True), threading.Event())
+
+
+def test_an_mp4_that_the_server_gives_no_parts_of_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), np.uint8)
+    body = write_video(tmp_path / "a.mp4", list(noise)).read_bytes()
+    with Web(body) as web, pytest.raises(SourceError, match=r"index at its end .* \(Range\)"):
+        open_source(parse_source(f"{web.url}/a.mp4"))
 
 
 def test_sound_that_is_left_out_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from stream.sources.sound import AudioPacket, Piece, Sound
+from stream.sources.sound import AudioPacket, Piece, Sound, is_described
 
 _FITS_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
 _AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
@@ -32,12 +32,13 @@ class AudioTrack:
     begins_s: of the pictures' time, where that of `output` begins.
     """
 
-    __slots__ = ("_begins_s", "_encoder", "_has_left", "_last_dts", "_out", "_output", "_sound", "note")
+    __slots__ = ("_begins_s", "_damaged", "_encoder", "_has_left", "_last_dts", "_out", "_output", "_sound", "note")
 
     def __init__(self, sound: Sound, output: OutputContainer, begins_s: Fraction = Fraction(0)) -> None:
         self._sound = sound
         self._begins_s = begins_s
         self._has_left = False
+        self._damaged = 0
         self._output = output
         self._last_dts: int | None = None
         self.note: str | None = None
@@ -59,6 +60,7 @@ class AudioTrack:
         """Write the packets that begin before `time_s`, counted from the first picture; None: all."""
         while (taken := self._sound.take(time_s)) is not None:
             piece, shift_s = taken[0], taken[1] - self._begins_s
+            self._damaged += piece.is_damaged
             self._write(
                 self._copied(piece, shift_s) if self._encoder is None else self._encoder.encoded(piece, shift_s)
             )
@@ -69,6 +71,8 @@ class AudioTrack:
             self.write_until(None if self._sound.ended else end_s)
         if self._encoder is not None:
             self._write(self._encoder.rest())
+        if self._damaged:
+            self.note = f"{self._damaged} packets of the sound were left out: they cannot be decoded"
         if self._sound.lost:
             self.note = "parts of the sound were left out: they are too far from their pictures in the file"
         self.close()
@@ -171,7 +175,7 @@ def _is_copied(track: AudioStream) -> bool:
     and an mp4 has room for one.
     """
     codec = track.codec_context.codec.canonical_name
-    if codec not in _FITS_MP4 or (codec == "aac" and not track.codec_context.extradata):
+    if codec not in _FITS_MP4 or not is_described(track) or (codec == "aac" and not track.codec_context.extradata):
         return False
     try:
         with av.open(io.BytesIO(), "w", format="mp4") as trial:

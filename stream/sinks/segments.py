@@ -18,7 +18,7 @@ from stream.sinks.video import VideoSink
 
 SUFFIXES = (".mp4", ".mkv", ".npz", ".mcap")
 _NUMBER = re.compile(r"%(0?[0-9]*)d")
-_DIRECTIVE = re.compile(r"%[a-zA-Z]")
+_DIRECTIVE = re.compile(r"(%[a-zA-Z%])")
 
 OpenSegment = Callable[[Path, Fraction], Sink]
 """Opens a file. Told the time at which it begins, in seconds of the source; zero for the first."""
@@ -119,13 +119,16 @@ def segment_path(path: Path, now: datetime) -> Path:
 
 def is_timed(path: Path) -> bool:
     """The name says when: it has a directive of `strftime`, and not only the place of a number."""
-    return bool(_DIRECTIVE.search(_NUMBER.sub("", path.name, count=1)))
+    return bool(set(_DIRECTIVE.findall(_NUMBER.sub("", path.name, count=1))) - {"%%"})
 
 
 def segment_stems(path: Path) -> re.Pattern[str]:
     """What the names of a recording's files look like, without their suffix."""
     if is_timed(path):
-        return re.compile(_DIRECTIVE.sub(".+", split_name(path.name)[0].replace("%d", "%e")))
+        texts = _DIRECTIVE.split(split_name(path.name)[0])
+        texts[1::2] = ["%" if text == "%%" else ".+" for text in texts[1::2]]
+        texts[::2] = map(re.escape, texts[::2])
+        return re.compile("".join(texts))
     head, _, tail = _NUMBER.split(split_name(_numbered(path).name)[0])
     return re.compile(re.escape(head.replace("%%", "%")) + "([0-9]+)" + re.escape(tail.replace("%%", "%")))
 

@@ -23,7 +23,8 @@ from stream.errors import SourceError
 from stream.pacing import has_end
 from stream.reasons import reason_of
 from stream.sources.file import clock_of, presentation_of
-from stream.sources.progressive import Deinterlacer
+from stream.sources.opening import is_tile, main_track
+from stream.sources.progressive import Deinterlacer, fields_of
 from stream.sources.times import FileClock, Shown
 from stream.sources.upright import Upright
 from stream.sources.verified import VerifiedWeb
@@ -123,7 +124,7 @@ class Connection(Closing):
             self._ahead: deque[Packet[VideoStream]] = deque()
             self._packets = self._received()
             self.upright = Upright(self._video)
-            self.deinterlacer = Deinterlacer()
+            self.deinterlacer = Deinterlacer(fields_of(self._video))
             self._order = presentation_of(self._container, self._video)
             pictures = self._decoded()
             self.first = self._first_of(pictures)
@@ -161,9 +162,11 @@ class Connection(Closing):
         self._container.close()
 
     def _find_video(self) -> VideoStream:
-        if not self._container.streams.video:
+        video = main_track(self._container)
+        if video is None:
             raise SourceError(f"{self._address.name} has no video")
-        video: VideoStream = self._container.streams.video[0]
+        if is_tile(video):
+            raise SourceError(f"{self._address.name} is a still in tiles: download it, and give the file itself")
         if video.codec_context is None:
             raise SourceError(f"{self._address.name} sends video in a codec that cannot be decoded here")
         # Threads that work on several frames at once hold back as many.
@@ -173,7 +176,9 @@ class Connection(Closing):
     def _first_of(self, pictures: Iterator[av.VideoFrame]) -> av.VideoFrame:
         first = next(pictures, None)
         if first is None:
-            raise Unreadable(f"{self._address.name} sends no pictures that can be decoded")
+            index = "; an MP4 with its index at its end needs a server that gives parts (Range), or to be downloaded"
+            is_mp4 = "mp4" in self._container.format.name
+            raise Unreadable(f"{self._address.name} sends no pictures that can be decoded{index if is_mp4 else ''}")
         return first
 
     def _found(self) -> Facts:

@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from engines.closing import Closing
@@ -21,9 +20,9 @@ from stream.aspect import display_size
 from stream.errors import SourceError
 from stream.frame import Frame
 from stream.sources import SourceInfo
-from stream.sources.opening import grid_of, nothing_in, opened, video_of
+from stream.sources.opening import grid_of, is_tile, nothing_in, opened, video_of
 from stream.sources.pipe import name_of
-from stream.sources.progressive import Deinterlacer
+from stream.sources.progressive import Deinterlacer, fields_of
 from stream.sources.sound import AudioPacket, Piece, Sound, copied, decoded, sound_track
 from stream.sources.thin import Thinner
 from stream.sources.tiles import Grid, assembled
@@ -36,6 +35,8 @@ _HELD_BYTES = 256 << 20
 """Of pictures that wait until their time is known."""
 _LEAVE_S = 1.0
 """How long `close` waits for a reader that is at work."""
+_MOST_RATE = 5000
+"""Frames per second that are believed, of high-speed cameras too."""
 _LONGEST_GAP_S = 1800
 """Times that leap further belong to a clock that was damaged."""
 _LONGEST_GAP = 2**31 - 1
@@ -86,13 +87,13 @@ class FileSource(Closing):
         try:
             video = video_of(self._container, name_of(path))
             self._sound, sound_note = sound_track(self._container)
-            self._heard: list[AudioPacket] | None = []
+            self._heard: list[tuple[AudioPacket, int]] | None = []
             """Of the sound, before the first frame was asked for: for outputs that are still to come."""
             self._outputs: list[Sound] = []
             self._upright = Upright(video)
-            self._deinterlacer = Deinterlacer()
+            self._deinterlacer = Deinterlacer(fields_of(video))
             self._clock: FileClock | None = None
-            grid = grid_of(video, self._container, path) if video.disposition & Disposition.dependent else None
+            grid = grid_of(video, self._container, path, self._pipe) if is_tile(video) else None
             self._frames = self._decode(video) if grid is None else self._whole(grid)
             self._first = next(self._frames, None)
             if self._pipe is not None:
@@ -126,8 +127,8 @@ class FileSource(Closing):
         index = 0
         picture, self._first = self._first, None
         heard, self._heard = self._heard, None
-        for packet in heard or ():
-            self._hear(packet)
+        for packet, part in heard or ():
+            self._hear(packet, part)
         time_base = self._info.time_base
         while picture is not None and (self._max_frames is None or index < self._max_frames):
             assert picture.pts is not None
@@ -197,7 +198,7 @@ class FileSource(Closing):
                 if self._pipe is not None:
                     self._pipe.check()
                 if packet is not None and packet.stream is not video:
-                    self._hear(packet)
+                    self._hear(packet, order.part)
                     continue
                 pictures = self._pictures_of(packet, video, order)
             for picture in pictures:
@@ -221,11 +222,11 @@ class FileSource(Closing):
             self.damaged += 1
             return []
 
-    def _hear(self, packet: AudioPacket) -> None:
-        """Keep a packet of sound, or hand it to the outputs that want it."""
+    def _hear(self, packet: AudioPacket, part: int) -> None:
+        """Keep a packet of sound, or hand it to the outputs that want it. part: of the pictures before it."""
         if self._heard is not None:
             if len(self._heard) < _MOST_HEARD:
-                self._heard.append(packet)
+                self._heard.append((packet, part))
             return
         if not self._outputs or not packet.size:
             return
@@ -233,7 +234,7 @@ class FileSource(Closing):
         is_decoded = any(sound.is_decoded for sound in self._outputs)
         piece = decoded(packet, self._sound) if is_decoded else Piece(packet)
         for number, sound in enumerate(self._outputs):
-            sound.put(copied(piece) if number else piece)
+            sound.put(copied(piece) if number else piece, part)
 
     def _described(self, video: VideoStream, rate: Fraction | None, path: Path, notes: tuple[str, ...]) -> SourceInfo:
         assert self._first is not None
@@ -262,7 +263,8 @@ class FileSource(Closing):
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:
-    return video.average_rate or video.guessed_rate or None
+    """Frames per second. Bare DV says the ticks of its clock first."""
+    return next((rate for rate in (video.average_rate, video.guessed_rate) if rate and rate <= _MOST_RATE), None)
 
 
 def _time_base_of(video: VideoStream) -> Fraction:

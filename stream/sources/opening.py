@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,13 @@ _HEAD = 4096
 """Bytes to look at before FFmpeg does."""
 _ANIMATED = 2
 """Of the flags in the head of an extended WebP."""
+_READ_AS_A_WHOLE = (b"II*\0", b"MM\0*", b"v/1\x01", b"8BPS", b"\x01\xda", b"Y\xa6j\x95")
+"""First bytes of stills (TIFF, EXR, PSD, SGI, Sun) that FFmpeg reads in parts where it does not know their size."""
 _BEFORE_THE_INDEX = frozenset({b"ftyp", b"free", b"skip", b"wide", b"pdin", b"uuid"})
+_PICTURES = b"mdat"
+_STILLS = b"meta"
+_MOST_BEFORE_THE_INDEX = 1 << 22
+"""Bytes that are looked at for it."""
 _NEEDS_SEEKING = (
     "has its index (moov) where a pipe cannot go back to it; give the file itself, or write it with "
     "`-movflags +faststart` or as Matroska"
@@ -69,7 +76,7 @@ def _container_of(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
         "max_pixels": str(_MOST_PIXELS),
     }
     file: Any = f"file:{path}" if pipe is None else pipe
-    if pipe is not None and _has_index_last(head):
+    if pipe is not None and (head.startswith(_READ_AS_A_WHOLE) or _needs_seeking(pipe)):
         file = _kept(pipe)
     try:
         container: InputContainer = av.open(file, options=options, metadata_errors="replace")
@@ -86,10 +93,10 @@ def _container_of(path: Path, pipe: Pipe | None, head: bytes) -> InputContainer:
 
 
 def _kept(pipe: Pipe) -> IO[bytes]:
-    """All that comes through, in a temporary file: where its pictures are is told at its end."""
-    _LOG.info("%s has its index at its end: it is read to there first", pipe.name)
+    """All that comes through, in a temporary file."""
+    _LOG.info("%s cannot be read from its start on: it is kept in a temporary file first", pipe.name)
     try:
-        return pipe.kept()
+        return pipe.keep()
     except OSError as error:
         folder = tempfile.gettempdir()
         raise SourceError(f"{pipe.name} {_NEEDS_SEEKING}: it cannot be kept in {folder}: {error.strerror}") from error
@@ -106,12 +113,13 @@ def _head_of(path: Path) -> bytes:
         raise SourceError(f"{redacted_url(str(path))} cannot be read: {error.strerror}") from None
 
 
-def _has_index_last(head: bytes) -> bool:
-    """The first bytes of an MP4 or a QuickTime file whose pictures come before what says where they are."""
+def _needs_seeking(pipe: Pipe) -> bool:
+    """It is an MP4 or a QuickTime file whose pictures come before what says where they are, or a still like HEIF."""
     place = 0
-    while place + 8 <= len(head):
-        size, kind = int.from_bytes(head[place : place + 4], "big"), head[place + 4 : place + 8]
-        if kind == b"mdat":
+    while place < _MOST_BEFORE_THE_INDEX:
+        head = pipe.head(place + 8)[place:]
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind in (_PICTURES, _STILLS):
             return True
         if kind not in _BEFORE_THE_INDEX or size < 8:
             return False
@@ -126,14 +134,24 @@ def nothing_in(name: str, container: InputContainer, pipe: Pipe | None) -> str:
     return f"no frame of {name} can be decoded: the file is damaged or empty; encode it again"
 
 
+def main_track(container: InputContainer) -> VideoStream | None:
+    """The track of pictures that FFmpeg takes for the main one; a cover beside sound is none."""
+    pictures = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in pictures else next(iter(pictures), None)
+
+
+def is_tile(video: VideoStream) -> bool:
+    """Its pictures are parts of a still."""
+    return bool(video.disposition & Disposition.dependent)
+
+
 def video_of(container: InputContainer, name: str) -> VideoStream:
     """The track of pictures to read. Raises SourceError."""
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
+    video = main_track(container)
+    if video is None:
         what = "sound only" if container.streams.audio else "no pictures"
         raise SourceError(f"{name} is not a video: it holds {what}")
-    best = container.streams.best("video")
-    video = best if isinstance(best, VideoStream) and best in pictures else pictures[0]
     if video.codec_context is None:
         raise SourceError(f"{name} is in a codec that cannot be decoded here; convert it to H.264, or a still to PNG")
     if video.height * video.width > _MOST_PIXELS:
@@ -145,9 +163,24 @@ def video_of(container: InputContainer, name: str) -> VideoStream:
     return video
 
 
-def grid_of(video: VideoStream, container: InputContainer, path: Path) -> Grid:
+def _grid_in(path: Path, pipe: Pipe | None) -> Grid | None:
+    if pipe is None:
+        with path.open("rb") as file:
+            return read_grid(file)
+    if pipe.kept is None:
+        return None
+    # FFmpeg reads the same file, and goes on where it was.
+    place = pipe.kept.seek(0, os.SEEK_CUR)
+    pipe.kept.seek(0)
+    try:
+        return read_grid(pipe.kept)
+    finally:
+        pipe.kept.seek(place)
+
+
+def grid_of(video: VideoStream, container: InputContainer, path: Path, pipe: Pipe | None) -> Grid:
     """The grid whose tile this track is. Raises SourceError."""
-    grid = None if is_pipe(path) else read_grid(path)
+    grid = _grid_in(path, pipe)
     tracks = {track.id for track in container.streams.video if track.codec_context is not None}
     if grid is None or not tracks.issuperset(grid.tiles) or grid.height * grid.width > _MOST_PIXELS:
         raise SourceError(

@@ -46,7 +46,7 @@ class Pipe(Closing):
     Raises SourceError where the input is a terminal, OSError where it cannot be opened.
     """
 
-    __slots__ = ("_descriptor", "_head", "_interrupt", "_kept", "_polled", "_silent", "_wake", "_waker", "name")
+    __slots__ = ("_descriptor", "_head", "_interrupt", "_polled", "_silent", "_wake", "_waker", "kept", "name")
 
     def __init__(self, path: Path) -> None:
         self.name = name_of(path)
@@ -61,7 +61,8 @@ class Pipe(Closing):
         for descriptor in (self._descriptor, self._wake):
             self._polled.register(descriptor, select.POLLIN)
         self._head = b""
-        self._kept: IO[bytes] | None = None
+        self.kept: IO[bytes] | None = None
+        """All of it in a temporary file, once that was wanted."""
         self._silent = False
         self._interrupt: BaseException | None = None
 
@@ -87,9 +88,9 @@ class Pipe(Closing):
         file.flush()
         file.seek(0)
 
-    def kept(self) -> IO[bytes]:
-        """All of it in a temporary file, which goes with the pipe. Raises OSError."""
-        self._kept = kept = tempfile.TemporaryFile()  # noqa: SIM115  closed with the pipe
+    def keep(self) -> IO[bytes]:
+        """Read all of it into a temporary file, which goes with the pipe. Raises OSError."""
+        self.kept = kept = tempfile.TemporaryFile()  # noqa: SIM115  closed with the pipe
         self.copy_to(kept)
         return kept
 
@@ -110,9 +111,9 @@ class Pipe(Closing):
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._wake = self._waker = -1
-        if self._kept is not None:
+        if self.kept is not None:
             with suppress(OSError):  # What found no room is tried again, and goes anyway.
-                self._kept.close()
+                self.kept.close()
 
     def _received(self, size: int) -> bytes:
         try:

@@ -9,9 +9,16 @@ from itertools import pairwise
 
 import av
 from av.filter import Graph
+from av.video.stream import VideoStream
 
 _LEAST_SIDE = 4
 """Smaller pictures have no fields to speak of."""
+_TOP_FIRST, _BOTTOM_FIRST = (2, 5), (3, 4)
+"""FFmpeg's orders of fields, as they are shown."""
+_SAYING = frozenset(
+    {"dnxhd", "dvvideo", "ffv1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vc1", "vp8", "vp9"}
+)
+"""Codecs that say of each picture whether it is interlaced, and may change their mind: the container does not count."""
 _NOTE = "the material is interlaced: its frames were deinterlaced (bwdif), one for one"
 
 
@@ -19,11 +26,13 @@ class Deinterlacer:
     """Deinterlaces frames that say that they are interlaced, one for one; others, mixed in, stay as they are.
 
     The filter looks at the frame behind: from the first interlaced frame on, frames come one later than they went in.
+    order: of the fields of all frames, where the container says one; see `fields_of`.
     """
 
-    __slots__ = ("_graph", "_kind", "_waiting", "notes")
+    __slots__ = ("_graph", "_kind", "_order", "_waiting", "notes")
 
-    def __init__(self) -> None:
+    def __init__(self, order: str | None = None) -> None:
+        self._order = order
         self.notes: tuple[str, ...] = ()
         """A sentence, once there was an interlaced frame."""
         self._graph: Graph | None = None
@@ -37,10 +46,12 @@ class Deinterlacer:
         if self._graph is not None and kind != self._kind:
             yield from self.rest()
         if self._graph is None:
-            if not picture.interlaced_frame or min(picture.width, picture.height) < _LEAST_SIDE:
+            is_interlaced = picture.interlaced_frame or self._order is not None
+            if not is_interlaced or min(picture.width, picture.height) < _LEAST_SIDE:
                 yield picture
                 return
-            self._graph, self._kind = _graph_for(picture), kind
+            # What a picture says of itself counts before what its container says.
+            self._graph, self._kind = _graph_for(picture, None if picture.interlaced_frame else self._order), kind
             self.notes = (_NOTE,)
         self._waiting.append((picture.pts, picture.time_base))
         self._graph.push(picture)
@@ -68,12 +79,22 @@ class Deinterlacer:
             yield picture
 
 
-def _graph_for(picture: av.VideoFrame) -> Graph:
+def fields_of(video: VideoStream) -> str | None:
+    """The order of the fields, `tff` or `bff`, that a container says of pictures whose codec does not say any."""
+    context = video.codec_context
+    if context.codec.canonical_name in _SAYING:
+        return None
+    order = context.field_order
+    return "tff" if order in _TOP_FIRST else "bff" if order in _BOTTOM_FIRST else None
+
+
+def _graph_for(picture: av.VideoFrame, order: str | None) -> Graph:
     graph = Graph()
     steps = [
         graph.add_buffer(
             width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
         ),
+        *([] if order is None else [graph.add("setfield", f"mode={order}")]),
         graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
         graph.add("buffersink"),
     ]

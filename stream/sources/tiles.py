@@ -9,8 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import av
 from av.filter import Graph
@@ -33,16 +32,15 @@ class Grid:
     tiles: tuple[int, ...]
 
 
-def read_grid(path: Path) -> Grid | None:
-    """The grid of a file's main picture; None where that is none. Raises OSError."""
-    with path.open("rb") as file:
-        meta = _meta_of(file)
-        if meta is None:
-            return None
-        try:
-            return _grid_in(dict(_boxes(meta[4:])), file)
-        except (struct.error, KeyError, IndexError, ValueError):
-            return None
+def read_grid(file: IO[bytes]) -> Grid | None:
+    """The grid of a file's main picture, from its start on; None where that is none. Raises OSError."""
+    meta = _meta_of(file)
+    if meta is None:
+        return None
+    try:
+        return _grid_in(dict(_boxes(meta[4:])), file)
+    except (struct.error, KeyError, IndexError, ValueError):
+        return None
 
 
 def assembled(pictures: Sequence[av.VideoFrame], grid: Grid) -> av.VideoFrame:
@@ -70,7 +68,7 @@ def assembled(pictures: Sequence[av.VideoFrame], grid: Grid) -> av.VideoFrame:
     return whole
 
 
-def _meta_of(file: BinaryIO) -> bytes | None:
+def _meta_of(file: IO[bytes]) -> bytes | None:
     """The box that tells of stills."""
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -96,7 +94,7 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += size
 
 
-def _grid_in(boxes: dict[bytes, bytes], file: BinaryIO) -> Grid | None:
+def _grid_in(boxes: dict[bytes, bytes], file: IO[bytes]) -> Grid | None:
     primary = boxes[b"pitm"]
     (item,) = struct.unpack_from(">I" if primary[0] else ">H", primary, 4)
     if _kind_of(item, boxes[b"iinf"]) != b"grid":
@@ -130,7 +128,7 @@ def _parts_of(item: int, references: bytes) -> tuple[int, ...]:
     return ()
 
 
-def _data_of(item: int, places: bytes, inside: bytes, file: BinaryIO) -> bytes:
+def _data_of(item: int, places: bytes, inside: bytes, file: IO[bytes]) -> bytes:
     """What an item holds. places: box `iloc`; inside: box `idat`."""
     version = places[0]
     offset_size, length_size = places[4] >> 4, places[4] & 15
@@ -156,7 +154,7 @@ def _data_of(item: int, places: bytes, inside: bytes, file: BinaryIO) -> bytes:
     raise KeyError(item)
 
 
-def _extent(method: int, offset: int, length: int, inside: bytes, file: BinaryIO) -> bytes:
+def _extent(method: int, offset: int, length: int, inside: bytes, file: IO[bytes]) -> bytes:
     if method == 1:
         return inside[offset : offset + length]
     file.seek(offset)

@@ -28,11 +28,13 @@ class FileClock:
     in units of the track's time base.
     """
 
-    __slots__ = ("_last", "_longest", "_part", "_step", "origins")
+    __slots__ = ("_last", "_longest", "_part", "_step", "origins", "parts")
 
     def __init__(self, origin: int, step: int, longest: int) -> None:
         self.origins: tuple[int, ...] = (origin,)
         """What has been taken from the track's times, first to last: a further one for each restart of its clock."""
+        self.parts: tuple[int, ...] = (0,)
+        """Of each part that has come, the place of its first origin among those."""
         self._step = step
         self._longest = longest
         self._part = 0
@@ -52,6 +54,8 @@ class FileClock:
                 # A new value each time: another thread may be looking at the one before.
                 self.origins = (*self.origins, pts - (last + step))
                 now = last + step
+                if restarted:
+                    self.parts += (len(self.origins) - 1,) * (part + 1 - len(self.parts))
             now = max(now, last + 1)
         self._last = now
         return now
@@ -93,13 +97,13 @@ class Presentation:
         "_last_dts",
         "_most_held",
         "_number",
-        "_part",
         "_sent",
         "_shown_part",
         "_step",
         "_times",
         "by_decoding",
         "first",
+        "part",
     )
 
     def __init__(self, step: int, most_held: int, by_decoding: bool = False) -> None:
@@ -108,7 +112,9 @@ class Presentation:
         self._most_held = most_held
         self._has_pts = False
         self._last_dts: int | None = None
-        self._part = self._shown_part = self._number = 0
+        self._shown_part = self._number = 0
+        self.part = 0
+        """Of the packet that was sent last."""
         self._sent: list[_Sent] = []
         self._held: deque[Shown] = deque()
         self._times: list[tuple[int, int]] = []
@@ -123,13 +129,13 @@ class Presentation:
             packet.pts = packet.dts
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts - _RESTARTED_STEPS * self._step:
-                self._part += 1
+                self.part += 1
             self._last_dts = packet.dts
         self._number += 1
         if packet.pts is not None and not packet.is_discard:
-            if not self._part:
+            if not self.part:
                 self.first = packet.pts if self.first is None else min(self.first, packet.pts)
-            insort(self._sent, _Sent(self._part, packet.pts, self._number))
+            insort(self._sent, _Sent(self.part, packet.pts, self._number))
             del self._sent[:-_MOST_SENT]
 
     def shown(self, picture: av.VideoFrame, may_reorder: bool) -> Iterator[Shown]:
