@@ -44,6 +44,8 @@ _WRITTEN_TOGETHER = 1 << 20
 """Bytes; most fragments are smaller, and so are on the disk as a whole or not at all."""
 _UNKNOWN_RATE = Fraction(30)
 _ZERO_S = Fraction(0)
+_EVEN = Fraction(1, 10)
+"""Of a step, by which times may be off it where they are rounded."""
 
 
 class VideoSink:
@@ -67,6 +69,7 @@ class VideoSink:
         "_container",
         "_end_s",
         "_file",
+        "_is_even",
         "_is_live",
         "_painter",
         "_step",
@@ -94,6 +97,8 @@ class VideoSink:
         self._begins_s = begins_s
         self._waiting: list[Picture] | None = None if sound is None else []
         """Pictures, until it is known whether the sound begins with them."""
+        self._is_even = True
+        """All pictures so far came a step after the one before."""
         self._is_live = info.live
         self._file = Unfinished(path, _is_recorded)
         try:
@@ -120,6 +125,8 @@ class VideoSink:
         yuv.pts, yuv.time_base, yuv.duration = pts, frame.time_base, self._step
         if not self._written:
             self._waits_until_s = frame.pts * frame.time_base + _PATIENCE_S
+        elif abs(frame.pts * frame.time_base - self._end_s) > _EVEN * self._step * frame.time_base:
+            self._is_even = False
         with self._file.errors():
             self._mux(self._stream.encode(yuv), frame.pts * frame.time_base)
         self._end_s = (frame.pts + self._step) * frame.time_base
@@ -162,9 +169,12 @@ class VideoSink:
             self._audio.close()
 
     def _last(self) -> list[Picture]:
-        """What the encoder still has. The muxer ends the film with the picture coded last: it lasts to the real end."""
+        """What the encoder still has. The muxer ends the film with the picture coded last: it lasts to the real end.
+
+        Pictures that come evenly need no such help, which would change the rate that the file states.
+        """
         pictures = self._stream.encode(None)
-        if pictures and (last := pictures[-1]).pts is not None:
+        if not self._is_even and pictures and (last := pictures[-1]).pts is not None:
             until = round((self._end_s - self._begins_s) / last.time_base)
             last.duration = max(last.duration or 0, until - last.pts)
         return pictures

@@ -263,8 +263,9 @@ class FileSource(Closing):
 
 
 def _rate_of(video: VideoStream) -> Fraction | None:
-    """Frames per second. Bare DV says the ticks of its clock first."""
-    return next((rate for rate in (video.average_rate, video.guessed_rate) if rate and rate <= _MOST_RATE), None)
+    """Frames per second, a believable one where there is one: bare DV says the ticks of its clock first."""
+    rates = [rate for rate in (video.average_rate, video.guessed_rate) if rate]
+    return next((rate for rate in rates if rate <= _MOST_RATE), rates[0] if rates else None)
 
 
 def _time_base_of(video: VideoStream) -> Fraction:
